@@ -1,0 +1,13 @@
+//! What a driver is to the rest of the system: a device with a life cycle, and what each class of device can do.
+//!
+//! Nothing here touches hardware, so the network stack and the device swap are tested on the host against fakes.
+#![no_std]
+extern crate alloc;
+
+mod block;
+mod lifecycle;
+mod net;
+
+pub use block::{BlockDevice, BlockError, BlockGeometry};
+pub use lifecycle::{Device, DeviceState, ExportedState, LifecycleError, StateKind};
+pub use net::{Checksum, LinkInfo, MacAddr, NetDevice, Offloads, RxFrame, Segmentation, TransmitError, TxChecksum, TxMeta};
