@@ -1,0 +1,1 @@
+//! The executor and the timers on threads of `std`.
