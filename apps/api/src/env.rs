@@ -68,12 +68,8 @@ impl Env {
 
     /// The value of `key=value` on the kernel command line, the last one if it is there more than once.
     pub fn setting(&self, key: &str) -> Option<&'static str> {
-        self.command_line.split_ascii_whitespace().filter_map(|word| word.split_once('=')).fold(
-            None,
-            |found, (name, value)| {
-                if name == key { Some(value) } else { found }
-            },
-        )
+        let settings = self.command_line.split_ascii_whitespace().filter_map(|word| word.split_once('='));
+        settings.filter(|(name, _)| *name == key).map(|(_, value)| value).last()
     }
 
     /// The kernel command line as it was given.

@@ -121,6 +121,11 @@ impl<P: Parker> Timers<P> {
         drop(waker);
     }
 
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.state.lock().entries.len()
+    }
+
     /// Wakes due timers, for ever.
     fn serve(&self) {
         self.state.lock().server = Some(P::current());
