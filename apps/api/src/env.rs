@@ -69,7 +69,7 @@ impl Env {
     /// The value of `key=value` on the kernel command line, the last one if it is there more than once.
     pub fn setting(&self, key: &str) -> Option<&'static str> {
         let settings = self.command_line.split_ascii_whitespace().filter_map(|word| word.split_once('='));
-        settings.filter(|(name, _)| *name == key).map(|(_, value)| value).last()
+        settings.filter(|(name, _)| *name == key).map(|(_, value)| value).next_back()
     }
 
     /// The kernel command line as it was given.

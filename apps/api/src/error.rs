@@ -2,6 +2,7 @@
 use crate::task::OutOfMemory;
 use core::fmt;
 use machine::thread::SpawnError;
+use net::{BindError, TcpError};
 
 /// Why an application stopped.
 #[derive(Debug)]
@@ -15,6 +16,10 @@ pub enum AppError {
         /// What it may be, such as `a number of bytes`.
         expected: &'static str,
     },
+    /// A port could not be listened on.
+    Bind(BindError),
+    /// A connection failed.
+    Tcp(TcpError),
     /// A thread could not be started.
     Thread(SpawnError),
 }
@@ -24,6 +29,8 @@ impl fmt::Display for AppError {
         match self {
             Self::OutOfMemory => write!(f, "out of memory"),
             Self::Setting { key, expected } => write!(f, "setting {key} must be {expected}"),
+            Self::Bind(error) => write!(f, "no listener: {error:?}"),
+            Self::Tcp(error) => write!(f, "connection: {error:?}"),
             Self::Thread(error) => write!(f, "no thread: {error:?}"),
         }
     }
@@ -40,6 +47,18 @@ impl From<OutOfMemory> for AppError {
 impl From<alloc::collections::TryReserveError> for AppError {
     fn from(_: alloc::collections::TryReserveError) -> Self {
         Self::OutOfMemory
+    }
+}
+
+impl From<BindError> for AppError {
+    fn from(error: BindError) -> Self {
+        Self::Bind(error)
+    }
+}
+
+impl From<TcpError> for AppError {
+    fn from(error: TcpError) -> Self {
+        Self::Tcp(error)
     }
 }
 

@@ -10,14 +10,13 @@ extern crate std;
 
 mod env;
 mod error;
-mod network;
 pub mod task;
 
 pub use env::{Env, File};
 pub use error::AppError;
 pub use log;
 pub use machine::{sync, thread, time};
-pub use network::*;
+pub use net::*;
 
 /// A program of the image. The kernel's table of applications holds one `static` of each (`kernel/src/apps.rs`).
 pub trait App: Sync {
@@ -31,5 +30,5 @@ pub trait App: Sync {
 
     /// Runs the application, on its own thread of normal priority. Servers don't return; a program that is done
     /// returns `Ok`. An error is logged, and the other applications run on.
-    fn run(&self, env: &Env) -> Result<(), AppError>;
+    fn run(&self, env: &'static Env) -> Result<(), AppError>;
 }

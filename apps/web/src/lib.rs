@@ -1,7 +1,7 @@
 //! An HTTP/1.1 server of the files packed into the image, with a JSON status at `/status`.
 //!
 //! [`Connection`] is the server without a socket: it takes bytes as they arrive and adds answers to an [`Output`]. It is
-//! tested on the host. `serve` moves bytes between it and the sockets.
+//! tested on the host. [`Web`] moves bytes between it and the sockets.
 #![no_std]
 extern crate alloc;
 #[cfg(test)]
@@ -15,12 +15,14 @@ mod mime;
 mod path;
 mod request;
 mod response;
+mod serve;
 mod server;
 mod site;
 
 pub use connection::Connection;
 pub use date::Date;
 pub use response::Output;
+pub use serve::Web;
 pub use server::{Facts, Server};
 pub use site::Site;
 

@@ -55,7 +55,7 @@ impl From<Status> for Refused {
 /// The header fields that matter.
 #[derive(Default)]
 struct Fields<'a> {
-    host: Option<&'a [u8]>,
+    hosts: usize,
     close: bool,
     keep_alive: bool,
     content_length: Option<u64>,
@@ -110,11 +110,7 @@ impl<'a> Fields<'a> {
             let (name, value) = (header.name.as_bytes(), header.value);
             // Most fields of most requests are none of these, and their length tells.
             match name.len() {
-                4 if name.eq_ignore_ascii_case(b"host") => {
-                    if fields.host.replace(value).is_some() {
-                        return Err(Status::BadRequest.into());
-                    }
-                }
+                4 if name.eq_ignore_ascii_case(b"host") => fields.hosts += 1,
                 5 if name.eq_ignore_ascii_case(b"range") => fields.range = Some(value),
                 6 if name.eq_ignore_ascii_case(b"expect") => {
                     fields.expect = Some(value.eq_ignore_ascii_case(b"100-continue"));
@@ -148,10 +144,11 @@ impl<'a> Fields<'a> {
     }
 
     fn check(&self, method: &str, target: &'a [u8], version: u8) -> Result<Request<'a>, Refused> {
-        // No host, or a body that ends in two ways or in a way unknown to HTTP/1.0: nobody knows what was meant.
+        // No host or several, or a body that ends in two ways or in a way unknown to HTTP/1.0: nobody knows what was meant.
         let old = version == 0;
         let two_ends = self.content_length.is_some() && self.transfer_encoding.is_some();
-        if (self.host.is_none() && !old) || two_ends || (old && self.transfer_encoding.is_some()) {
+        let bad_host = self.hosts > 1 || (self.hosts == 0 && !old);
+        if bad_host || two_ends || (old && self.transfer_encoding.is_some()) {
             return Err(Status::BadRequest.into());
         }
         let framing = match self.transfer_encoding {

@@ -45,7 +45,7 @@ impl Parker for ThreadParker {
     }
 
     fn flush() {
-        crate::network::flush();
+        net::flush();
     }
 
     fn start(service: impl FnOnce() + Send + 'static) -> bool {
