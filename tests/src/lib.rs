@@ -1,1 +1,15 @@
+//! What the end-to-end tests and the benchmark share.
+//!
+//! | module | what it is for |
+//! |---|---|
+//! | [`program`] | host programs with a deadline, and what they print |
+//! | [`load`] | `redis-benchmark` and `wrk`, and the figures they report |
+//! | [`namespace`] | a network namespace of one's own, with tap devices |
+//! | [`noise`] | reproducible random bytes, and mutations of valid input |
+//! | [`slots`] | how many machines run at a time |
 
+pub mod load;
+pub mod namespace;
+pub mod noise;
+pub mod program;
+pub mod slots;
