@@ -13,6 +13,9 @@ use core::mem;
 /// Answers pile up to this size, in bytes, before they have to be sent.
 const MAX_OUTPUT: usize = 32 << 10;
 
+/// The longest head that is remembered, in bytes.
+const MAX_REMEMBERED: usize = 512;
+
 /// The state of a connection. What it does depends on the bytes alone, not on how they are split.
 #[derive(Debug, Default)]
 pub struct Connection {
@@ -20,6 +23,8 @@ pub struct Connection {
     /// A head that has not arrived completely. Empty for most clients: they send a request in one piece.
     partial: Vec<u8>,
     line: Line,
+    /// The last head, and what it asked for: many a client repeats itself, and need not be parsed again.
+    last: Option<(Vec<u8>, Due)>,
 }
 
 #[derive(Debug, Default)]
@@ -31,7 +36,7 @@ enum State {
 }
 
 /// An answer that is due after the request's body.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Due {
     answer: Answer,
     head_only: bool,
@@ -87,6 +92,13 @@ impl Connection {
     /// Takes bytes of a head, and returns how many.
     fn head(&mut self, input: &[u8], server: &Server, date: &Date, output: &mut Output) -> usize {
         if self.partial.is_empty() {
+            if let Some((head, due)) = &self.last
+                && input.starts_with(head)
+            {
+                let (length, due) = (head.len(), due.clone());
+                self.answer(due, server, date, output);
+                return length;
+            }
             // Empty lines before a request are allowed (RFC 9112, 2.2).
             let blank = input.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
             if blank > 0 {
@@ -95,7 +107,7 @@ impl Connection {
             if let Ok(Some((length, request))) = request::read(input)
                 && length <= MAX_HEAD
             {
-                self.request(&request, server, date, output);
+                self.request(&input[..length], &request, server, date, output);
                 return length;
             }
         }
@@ -104,7 +116,7 @@ impl Connection {
         if complete {
             let head = mem::take(&mut self.partial);
             match request::read(&head) {
-                Ok(Some((_, request))) => self.request(&request, server, date, output),
+                Ok(Some((_, request))) => self.request(&head, &request, server, date, output),
                 Ok(None) => self.refuse(Status::BadRequest.into(), server, date, output),
                 Err(refused) => self.refuse(refused, server, date, output),
             }
@@ -140,7 +152,14 @@ impl Connection {
         (taken, complete)
     }
 
-    fn request(&mut self, request: &Request<'_>, server: &Server, date: &Date, output: &mut Output) {
+    fn request(
+        &mut self,
+        head: &[u8],
+        request: &Request<'_>,
+        server: &Server,
+        date: &Date,
+        output: &mut Output,
+    ) {
         let due = Due {
             answer: decide(request, server),
             head_only: request.head_only,
@@ -149,9 +168,22 @@ impl Connection {
         if request.expects_continue && output.go_ahead().is_err() {
             self.state = State::Closed;
         } else if request.body.is_done() {
+            self.remember(head, &due);
             self.answer(due, server, date, output);
         } else {
             self.state = State::Body(request.body, due);
+        }
+    }
+
+    fn remember(&mut self, head: &[u8], due: &Due) {
+        if head.len() > MAX_REMEMBERED {
+            return;
+        }
+        let mut copy = self.last.take().map_or(Vec::new(), |(head, _)| head);
+        copy.clear();
+        if copy.try_reserve_exact(head.len()).is_ok() {
+            copy.extend_from_slice(head);
+            self.last = Some((copy, due.clone()));
         }
     }
 
