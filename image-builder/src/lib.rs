@@ -1,1 +1,42 @@
+//! The host's side of Quicksilver: builds images and runs them on emulated machines.
+//!
+//! The `qs` tool is a thin front of this library; the end-to-end tests and the benchmarks use the same blocks:
+//!
+//! ```no_run
+//! use image_builder::{Machine, Nic};
+//! use std::time::Duration;
+//!
+//! let mut machine = Machine::builder().app("kv").cpus(2).nic(Nic::E1000e).spawn()?;
+//! machine.wait_ready("kv")?;
+//! let port = machine.port("kv").expect("forwarded by default");
+//! machine.wait_for_line("boot: serving after", Duration::from_secs(60))?;
+//! # Ok::<(), image_builder::Error>(())
+//! ```
+//!
+//! | module | what it is for |
+//! |---|---|
+//! | [`workspace`], [`kernel`] | finds the project and compiles the kernel with the flags of the bare machine |
+//! | [`elf`] | finishes and checks the ELF file: symbols, red zone, W^X, boot doors |
+//! | [`image`] | ISO, raw disk and qcow2 images |
+//! | [`config`], [`command`] | what a machine consists of, and QEMU's command line for it |
+//! | [`machine`] | a running machine: serial line, QMP, ports, end |
+//! | [`state`] | the named machines of this user |
+//! | [`tools`] | host programs: found, explained, installed |
 
+pub mod command;
+pub mod config;
+pub mod elf;
+mod error;
+pub mod image;
+pub mod kernel;
+pub mod machine;
+pub mod ports;
+mod process;
+pub mod qmp;
+pub mod state;
+pub mod tools;
+pub mod workspace;
+
+pub use config::{Accelerator, Boot, Config, MachineType, Medium, Memory, Network, Nic};
+pub use error::{Error, ExitCode};
+pub use machine::{Builder, Machine};

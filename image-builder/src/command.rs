@@ -1,0 +1,243 @@
+//! QEMU's command line for a machine. Pure: what it names must exist already.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use crate::config::{Boot, Config, MachineType, Medium, Network, Nic};
+use crate::ports::Granted;
+
+/// Where the machine's serial line goes, besides its log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Console {
+    /// Nowhere else.
+    Log,
+    /// To the standard output that QEMU inherits.
+    Stdout,
+}
+
+/// The files a machine is made of.
+#[derive(Clone, Debug)]
+pub struct Files {
+    /// The ELF image (direct boot) or the ISO.
+    pub image: PathBuf,
+    /// UEFI firmware: read-only code, and variables of this machine alone.
+    pub firmware: Option<(PathBuf, PathBuf)>,
+    /// Log of the serial line.
+    pub serial: PathBuf,
+    /// QMP socket for everybody.
+    pub qmp: PathBuf,
+    /// QMP socket for the one who started the machine.
+    pub control: PathBuf,
+}
+
+/// QEMU's arguments.
+pub fn arguments(
+    config: &Config,
+    name: &str,
+    files: &Files,
+    ports: &[Granted],
+    console: Console,
+) -> Vec<OsString> {
+    let mut line = Line::default();
+    line.option("-name", name);
+    for flag in ["-nodefaults", "-no-user-config", "-no-reboot"] {
+        line.flag(flag);
+    }
+    line.option("-display", "none");
+    line.option("-machine", machine(config.machine));
+    line.option("-accel", config.accelerator.to_string());
+    line.option("-cpu", "max");
+    line.option("-smp", config.cpus.to_string());
+    line.option("-m", config.memory.to_string());
+    if config.icount {
+        line.option("-icount", "shift=0");
+    }
+
+    let serial = escaped(&files.serial);
+    match console {
+        Console::Log => line.option("-chardev", format!("file,id=serial0,path={serial}")),
+        Console::Stdout => line.option("-chardev", format!("stdio,id=serial0,signal=off,logfile={serial}")),
+    }
+    line.option("-serial", "chardev:serial0");
+    for (id, socket) in [("qmp", &files.qmp), ("control", &files.control)] {
+        line.option("-chardev", format!("socket,id={id},path={},server=on,wait=off", escaped(socket)));
+        line.option("-mon", format!("chardev={id},mode=control"));
+    }
+    line.option("-device", "isa-debug-exit,iobase=0xf4,iosize=4");
+
+    boot(&mut line, config, files);
+    network(&mut line, config, ports);
+    line.option("-device", format!("virtio-rng-{}", bus(config.machine)));
+    if let Some(disk) = &config.disk {
+        let format = if is_qcow2(disk) { "qcow2" } else { "raw" };
+        line.option("-drive", format!("if=none,id=disk0,format={format},file={}", escaped(disk)));
+        line.option("-device", format!("virtio-blk-{},drive=disk0", bus(config.machine)));
+    }
+    line.0.extend(config.qemu_args.iter().map(OsString::from));
+    line.0
+}
+
+#[derive(Default)]
+struct Line(Vec<OsString>);
+
+impl Line {
+    fn flag(&mut self, flag: &str) {
+        self.0.push(flag.into());
+    }
+
+    fn option(&mut self, name: &str, value: impl Into<OsString>) {
+        self.0.push(name.into());
+        self.0.push(value.into());
+    }
+}
+
+fn machine(machine: MachineType) -> &'static str {
+    match machine {
+        MachineType::Q35 => "q35",
+        MachineType::Pc => "pc",
+        // The timer, clock and interrupt controller of the PC stay, so that all machines boot by one path.
+        MachineType::Microvm => "microvm,acpi=on,rtc=on,pit=on,pic=on,isa-serial=on",
+    }
+}
+
+/// The suffix of virtio device names.
+fn bus(machine: MachineType) -> &'static str {
+    match machine {
+        MachineType::Q35 | MachineType::Pc => "pci",
+        MachineType::Microvm => "device",
+    }
+}
+
+fn boot(line: &mut Line, config: &Config, files: &Files) {
+    let image = escaped(&files.image);
+    if config.boot == Boot::Direct {
+        line.option("-kernel", files.image.clone());
+        if !config.command_line.is_empty() {
+            line.option("-append", config.command_line.clone());
+        }
+        return;
+    }
+    if let Some((code, variables)) = &files.firmware {
+        line.option("-drive", format!("if=pflash,unit=0,format=raw,readonly=on,file={}", escaped(code)));
+        line.option("-drive", format!("if=pflash,unit=1,format=raw,file={}", escaped(variables)));
+    }
+    let (drive, device) = match config.medium {
+        Medium::Cdrom => ("media=cdrom,readonly=on", "ide-cd,bus=ide.0"),
+        Medium::Disk => ("snapshot=on", "ide-hd,bus=ide.0"),
+        Medium::Usb => ("snapshot=on", "usb-storage,bus=xhci.0,removable=on"),
+    };
+    if config.medium == Medium::Usb {
+        line.option("-device", "qemu-xhci,id=xhci");
+    }
+    line.option("-drive", format!("if=none,id=medium,format=raw,{drive},file={image}"));
+    line.option("-device", format!("{device},drive=medium,bootindex=0"));
+}
+
+fn network(line: &mut Line, config: &Config, ports: &[Granted]) {
+    // An empty ROM file keeps the firmware from loading network boot code that nobody needs.
+    let card = match config.nic {
+        Nic::Virtio if config.machine == MachineType::Microvm => "virtio-net-device,netdev=net0".to_owned(),
+        Nic::Virtio => "virtio-net-pci,netdev=net0,romfile=".to_owned(),
+        nic => format!("{nic},netdev=net0,romfile="),
+    };
+    match &config.network {
+        Network::User => {
+            let mut netdev = "user,id=net0".to_owned();
+            for port in ports {
+                netdev.push_str(&format!(",hostfwd=tcp:127.0.0.1:{}-:{}", port.host, port.guest));
+            }
+            line.option("-netdev", netdev);
+            line.option("-device", card);
+        }
+        Network::Tap { interface } => {
+            line.option("-netdev", format!("tap,id=net0,ifname={interface},script=no,downscript=no"));
+            line.option("-device", format!("{card},mac={}", mac(interface)));
+        }
+    }
+}
+
+/// A locally administered address that differs between tap devices, which may share a bridge.
+fn mac(interface: &str) -> String {
+    // FNV-1a.
+    let hash = interface
+        .bytes()
+        .fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+    let [a, b, c, _] = hash.to_le_bytes();
+    format!("52:54:00:{a:02x}:{b:02x}:{c:02x}")
+}
+
+/// A path inside an option of QEMU, where a comma has to be doubled.
+fn escaped(path: &Path) -> String {
+    path.to_string_lossy().replace(',', ",,")
+}
+
+fn is_qcow2(path: &Path) -> bool {
+    use std::io::Read;
+    let mut magic = [0; 4];
+    std::fs::File::open(path).and_then(|mut file| file.read_exact(&mut magic)).is_ok() && magic == *b"QFI\xfb"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(config: &Config) -> String {
+        let files = Files {
+            image: "/i".into(),
+            firmware: (config.boot == Boot::Uefi).then(|| ("/code".into(), "/vars".into())),
+            serial: "/s,1".into(),
+            qmp: "/q".into(),
+            control: "/c".into(),
+        };
+        let ports = [Granted { name: "kv".into(), guest: 6379, host: 1234, instead_of: None }];
+        let words = arguments(config, "x", &files, &ports, Console::Log);
+        words.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn a_default_machine() {
+        let line = line(&Config { command_line: "log=debug ip=dhcp".into(), ..Config::default() });
+        for part in [
+            "-machine q35 -accel tcg -cpu max -smp 1 -m 512M",
+            "file,id=serial0,path=/s,,1 ",
+            "-kernel /i -append log=debug ip=dhcp",
+            "user,id=net0,hostfwd=tcp:127.0.0.1:1234-:6379",
+            "virtio-net-pci,netdev=net0",
+            "-device virtio-rng-pci",
+            "isa-debug-exit,iobase=0xf4,iosize=4",
+        ] {
+            assert!(line.contains(part), "{part} in {line}");
+        }
+    }
+
+    #[test]
+    fn microvm_has_no_pci() {
+        let config =
+            Config { machine: MachineType::Microvm, disk: Some("/none".into()), ..Config::default() };
+        let line = line(&config);
+        assert!(!line.contains("-pci"), "{line}");
+        assert!(line.contains("virtio-blk-device,drive=disk0"), "{line}");
+    }
+
+    #[test]
+    fn firmware_boots_from_a_medium() {
+        let config = Config { boot: Boot::Uefi, medium: Medium::Usb, nic: Nic::E1000, ..Config::default() };
+        let line = line(&config);
+        assert!(!line.contains("-kernel"), "{line}");
+        assert!(line.contains("pflash,unit=1,format=raw,file=/vars"), "{line}");
+        assert!(line.contains("usb-storage,bus=xhci.0,removable=on,drive=medium,bootindex=0"), "{line}");
+        assert!(line.contains("e1000,netdev=net0"), "{line}");
+    }
+
+    #[test]
+    fn taps_get_addresses_of_their_own() {
+        let tap = |interface: &str| Config {
+            network: Network::Tap { interface: interface.into() },
+            qemu_args: vec!["-S".into()],
+            ..Config::default()
+        };
+        assert!(line(&tap("tap0")).contains("tap,id=net0,ifname=tap0,script=no,downscript=no"));
+        assert!(line(&tap("tap0")).ends_with("-S"));
+        assert_ne!(mac("tap0"), mac("tap1"));
+    }
+}

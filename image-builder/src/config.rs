@@ -1,0 +1,303 @@
+//! What an emulated machine consists of, and which combinations exist.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum ConfigError {
+    #[error("memory size '{0}': expected a number with an optional K, M or G, such as 64M or 4G")]
+    MemorySyntax(String),
+    #[error("memory size {0} is below the 48 MiB that the system needs")]
+    MemoryTooSmall(Memory),
+    #[error("{0} CPUs: a machine has 1 to 64")]
+    Cpus(u32),
+    #[error("forward '{0}': expected GUESTPORT:HOSTPORT, each 1 to 65535 (host port 0 picks a free one)")]
+    Forward(String),
+    #[error("microvm has no PCI bus, so there is no {0} on it: take --nic virtio, or --machine q35 or pc")]
+    MicrovmNic(Nic),
+    #[error(
+        "microvm has neither a CD drive nor firmware that boots one: take --boot direct, or --machine q35 or pc"
+    )]
+    MicrovmBoot,
+    #[error("--forward needs the user network; a machine on a tap device is reached at its own address")]
+    ForwardOnTap,
+}
+
+/// An amount of memory in bytes; shown and parsed with binary units (`64M`, `4G`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Memory(u64);
+
+impl Memory {
+    /// The least a machine is given.
+    pub const MINIMUM: Memory = Memory::mebibytes(48);
+
+    pub const fn mebibytes(count: u64) -> Self {
+        Self(count << 20)
+    }
+
+    pub const fn gibibytes(count: u64) -> Self {
+        Self(count << 30)
+    }
+
+    pub const fn bytes(self) -> u64 {
+        self.0
+    }
+}
+
+impl fmt::Display for Memory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (shift, unit) in [(30, "G"), (20, "M"), (10, "K")] {
+            if self.0 != 0 && self.0.trailing_zeros() >= shift {
+                return write!(f, "{}{unit}", self.0 >> shift);
+            }
+        }
+        write!(f, "{}", self.0)
+    }
+}
+
+impl FromStr for Memory {
+    type Err = ConfigError;
+
+    /// A bare number counts mebibytes, as with QEMU's `-m`.
+    fn from_str(text: &str) -> Result<Self, ConfigError> {
+        let wrong = || ConfigError::MemorySyntax(text.to_owned());
+        let (digits, shift) = match text.char_indices().find(|(_, c)| !c.is_ascii_digit()) {
+            None => (text, 20),
+            Some((at, _)) => match text[at..].to_ascii_lowercase().as_str() {
+                "k" | "kb" | "kib" => (&text[..at], 10),
+                "m" | "mb" | "mib" => (&text[..at], 20),
+                "g" | "gb" | "gib" => (&text[..at], 30),
+                _ => return Err(wrong()),
+            },
+        };
+        let number: u64 = digits.parse().map_err(|_| wrong())?;
+        let bytes = number.checked_mul(1 << shift).filter(|bytes| *bytes < 1 << 52).ok_or_else(wrong)?;
+        if bytes < Memory::MINIMUM.0 {
+            return Err(ConfigError::MemoryTooSmall(Memory(bytes)));
+        }
+        Ok(Memory(bytes))
+    }
+}
+
+macro_rules! choice {
+    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $text:literal),+ $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        pub enum $name { $($(#[$variant_doc])* $variant),+ }
+
+        impl $name {
+            /// All choices, as the command line spells them.
+            pub const ALL: &'static [(&'static str, $name)] = &[$(($text, $name::$variant)),+];
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(match self { $($name::$variant => $text),+ })
+            }
+        }
+    };
+}
+
+choice! {
+    /// QEMU's machine types that the system is tested on.
+    MachineType {
+        /// ICH9 chipset, PCI Express.
+        #[default] Q35 = "q35",
+        /// i440FX chipset, PCI.
+        Pc = "pc",
+        /// No PCI: virtio over MMIO, and little else.
+        Microvm = "microvm",
+    }
+}
+
+choice! {
+    /// The way to the kernel's first instruction.
+    Boot {
+        /// QEMU loads the ELF file itself (PVH).
+        #[default] Direct = "direct",
+        /// SeaBIOS, GRUB, Multiboot2.
+        Bios = "bios",
+        /// OVMF, GRUB, Multiboot2.
+        Uefi = "uefi",
+    }
+}
+
+choice! {
+    /// What the boot image is presented as; without meaning for [`Boot::Direct`].
+    Medium {
+        #[default] Cdrom = "cdrom",
+        /// A virtio disk.
+        Disk = "disk",
+        /// A stick on an XHCI controller.
+        Usb = "usb",
+    }
+}
+
+choice! {
+    /// Network cards.
+    Nic {
+        #[default] Virtio = "virtio",
+        E1000 = "e1000",
+        E1000e = "e1000e",
+    }
+}
+
+choice! {
+    /// What executes the guest's instructions. TCG is the default: it is everywhere, it is what the tests run on,
+    /// and it has AMD's virtualization built in.
+    Accelerator {
+        #[default] Tcg = "tcg",
+        Kvm = "kvm",
+    }
+}
+
+/// Where the network card's other end is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Network {
+    /// QEMU's user network; ports are forwarded from the loopback address.
+    #[default]
+    User,
+    /// An existing tap device, up and configured by the caller.
+    Tap { interface: String },
+}
+
+/// A port of the guest to be reached at a port of the host's loopback address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Forward {
+    pub guest: u16,
+    /// The host port wished for; 0 picks a free one.
+    pub host: u16,
+}
+
+impl FromStr for Forward {
+    type Err = ConfigError;
+
+    fn from_str(text: &str) -> Result<Self, ConfigError> {
+        let parse = || {
+            let (guest, host) = text.split_once(':')?;
+            let forward = Forward { guest: guest.parse().ok()?, host: host.parse().ok()? };
+            (forward.guest != 0).then_some(forward)
+        };
+        parse().ok_or_else(|| ConfigError::Forward(text.to_owned()))
+    }
+}
+
+/// A machine to be emulated. `Default` is what `qs run` takes when nothing is said.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub machine: MachineType,
+    pub boot: Boot,
+    pub medium: Medium,
+    /// 1 to 64.
+    pub cpus: u32,
+    pub memory: Memory,
+    pub nic: Nic,
+    pub network: Network,
+    /// A disk image, raw or qcow2, attached as virtio-blk.
+    pub disk: Option<PathBuf>,
+    pub forwards: Vec<Forward>,
+    /// The kernel's command line.
+    pub command_line: String,
+    /// One instruction is one nanosecond of guest time (`-icount shift=0`): repeatable counts of instructions.
+    pub icount: bool,
+    pub accelerator: Accelerator,
+    /// QEMU's program, if not the one in `PATH`.
+    pub qemu: Option<PathBuf>,
+    /// Handed to QEMU as they are, after our own.
+    pub qemu_args: Vec<String>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            machine: MachineType::default(),
+            boot: Boot::default(),
+            medium: Medium::default(),
+            cpus: 1,
+            memory: Memory::mebibytes(512),
+            nic: Nic::default(),
+            network: Network::default(),
+            disk: None,
+            forwards: Vec::new(),
+            command_line: String::new(),
+            icount: false,
+            accelerator: Accelerator::default(),
+            qemu: None,
+            qemu_args: Vec::new(),
+        }
+    }
+}
+
+impl Config {
+    /// Refuses what cannot be built, before anything is done.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        if !(1..=64).contains(&self.cpus) {
+            return Err(ConfigError::Cpus(self.cpus));
+        }
+        if self.memory < Memory::MINIMUM {
+            return Err(ConfigError::MemoryTooSmall(self.memory));
+        }
+        if self.machine == MachineType::Microvm {
+            if self.nic != Nic::Virtio {
+                return Err(ConfigError::MicrovmNic(self.nic));
+            }
+            if self.boot != Boot::Direct {
+                return Err(ConfigError::MicrovmBoot);
+            }
+        }
+        if self.network != Network::User && !self.forwards.is_empty() {
+            return Err(ConfigError::ForwardOnTap);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_sizes_are_read_and_shown() {
+        for (text, bytes, shown) in [
+            ("64M", 64 << 20, "64M"),
+            ("4G", 4 << 30, "4G"),
+            ("512", 512 << 20, "512M"),
+            ("49152k", 48 << 20, "48M"),
+            ("1025mib", 1025 << 20, "1025M"),
+        ] {
+            let memory: Memory = text.parse().unwrap();
+            assert_eq!((memory.bytes(), memory.to_string().as_str()), (bytes, shown), "{text}");
+        }
+    }
+
+    #[test]
+    fn memory_sizes_that_make_no_sense_are_refused() {
+        for text in
+            ["", "M", "x", "64X", "-1", "6 4M", "99999999999999999999G", "18446744073709551615G", "64MM"]
+        {
+            assert_eq!(text.parse::<Memory>(), Err(ConfigError::MemorySyntax(text.to_owned())), "{text}");
+        }
+        assert_eq!("47M".parse::<Memory>(), Err(ConfigError::MemoryTooSmall(Memory::mebibytes(47))));
+    }
+
+    #[test]
+    fn forwards_are_read() {
+        assert_eq!("7:1007".parse(), Ok(Forward { guest: 7, host: 1007 }));
+        assert_eq!("7:0".parse(), Ok(Forward { guest: 7, host: 0 }));
+        for text in ["", "7", "0:7", "7:70000", "a:b", "7:8:9"] {
+            assert!(text.parse::<Forward>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn impossible_machines_are_refused() {
+        let microvm = Config { machine: MachineType::Microvm, ..Config::default() };
+        assert_eq!(microvm.validate(), Ok(()));
+        let e1000 = Config { nic: Nic::E1000, ..microvm.clone() };
+        assert_eq!(e1000.validate(), Err(ConfigError::MicrovmNic(Nic::E1000)));
+        assert_eq!(Config { boot: Boot::Uefi, ..microvm }.validate(), Err(ConfigError::MicrovmBoot));
+        assert_eq!(Config { cpus: 65, ..Config::default() }.validate(), Err(ConfigError::Cpus(65)));
+        assert_eq!(Config { cpus: 0, ..Config::default() }.validate(), Err(ConfigError::Cpus(0)));
+    }
+}

@@ -1,0 +1,170 @@
+//! Finds functions that keep data below the stack pointer, in the red zone of the System V ABI. An interrupt on the same
+//! stack overwrites it.
+//!
+//! The search is by the operands alone: an access below `rsp`, or below `rbp` further down than the function ever moves
+//! `rsp`. Addresses taken with `lea` do not count, and code that a function reaches by computed addresses is missed; the
+//! compiler writes red zone accesses in neither way.
+
+use std::fmt;
+
+use iced_x86::{Decoder, DecoderOptions, Instruction, Mnemonic, OpKind, Register};
+use object::{Object, ObjectSection, SectionFlags};
+use rustc_demangle::demangle;
+use serde::Serialize;
+
+use super::Elf;
+use super::symbols::Function;
+
+/// A function with an access below the stack pointer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Below {
+    /// Demangled name.
+    pub function: String,
+    /// Address of the first such instruction.
+    pub address: u64,
+}
+
+impl fmt::Display for Below {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} at {:#x}", self.function, self.address)
+    }
+}
+
+impl Below {
+    /// Whether the function comes from the crates that Rust ships compiled, whose flags are not ours.
+    pub fn is_precompiled(&self) -> bool {
+        let path = self.function.trim_start_matches(['<', '&']);
+        ["core", "alloc", "compiler_builtins"]
+            .iter()
+            .any(|name| path.strip_prefix(name).is_some_and(|rest| rest.starts_with(['[', ':'])))
+            // The C names of compiler_builtins' functions: `__udivti3` and its like.
+            || (path.starts_with("__") && !path.contains(':'))
+    }
+}
+
+pub(super) fn scan(elf: &Elf<'_>, functions: &[Function]) -> Vec<Below> {
+    let mut found = Vec::new();
+    for section in elf.sections() {
+        let SectionFlags::Elf { sh_flags } = section.flags() else { continue };
+        if sh_flags & u64::from(object::elf::SHF_EXECINSTR) == 0 {
+            continue;
+        }
+        let Ok(code) = section.data() else { continue };
+        let (start, end) = (section.address(), section.address() + code.len() as u64);
+        let first = functions.partition_point(|function| function.address < start);
+        let after = functions.partition_point(|function| function.address < end);
+        for (index, function) in functions[first..after].iter().enumerate() {
+            let next = functions[first..after].get(index + 1).map_or(end, |next| next.address);
+            let stop = if function.size == 0 { next } else { (function.address + function.size).min(next) };
+            let body = &code[(function.address - start) as usize..(stop - start) as usize];
+            if let Some(address) = below(body, function.address) {
+                found.push(Below { function: format!("{:#}", demangle(&function.name)), address });
+            }
+        }
+    }
+    found
+}
+
+/// The first access of a function below its stack pointer.
+fn below(code: &[u8], address: u64) -> Option<u64> {
+    let instructions: Vec<Instruction> =
+        Decoder::with_ip(64, code, address, DecoderOptions::NONE).into_iter().collect();
+    let frame = frame_size(&instructions);
+    let offender = instructions.iter().find(|instruction| {
+        let displacement = instruction.memory_displacement64() as i64;
+        touches_memory(instruction)
+            && match instruction.memory_base() {
+                Register::RSP => displacement < 0,
+                Register::RBP => frame.is_some_and(|frame| displacement < -frame),
+                _ => false,
+            }
+    });
+    offender.map(Instruction::ip)
+}
+
+fn touches_memory(instruction: &Instruction) -> bool {
+    let address_only = matches!(
+        instruction.mnemonic(),
+        Mnemonic::Lea | Mnemonic::Nop | Mnemonic::Prefetcht0 | Mnemonic::Prefetcht1 | Mnemonic::Prefetcht2
+    );
+    !address_only && (0..instruction.op_count()).any(|operand| instruction.op_kind(operand) == OpKind::Memory)
+}
+
+/// How far below `rbp` the stack pointer goes at most, if `rbp` is a frame pointer of a frame of known size.
+fn frame_size(instructions: &[Instruction]) -> Option<i64> {
+    let is_register = |instruction: &Instruction, operand: u32, register: Register| {
+        instruction.op_kind(operand) == OpKind::Register && instruction.op_register(operand) == register
+    };
+    let prologue = instructions.iter().position(|instruction| {
+        instruction.mnemonic() == Mnemonic::Mov
+            && is_register(instruction, 0, Register::RBP)
+            && is_register(instruction, 1, Register::RSP)
+    })?;
+    let mut depth = 0_i64;
+    let mut deepest = 0;
+    for instruction in &instructions[prologue + 1..] {
+        match instruction.mnemonic() {
+            Mnemonic::Push => depth += 8,
+            Mnemonic::Pop => depth -= 8,
+            Mnemonic::Sub | Mnemonic::Add | Mnemonic::And if is_register(instruction, 0, Register::RSP) => {
+                match (instruction.mnemonic(), instruction.op_kind(1)) {
+                    (Mnemonic::Sub, OpKind::Immediate8to64 | OpKind::Immediate32to64) => {
+                        depth += instruction.immediate(1) as i64;
+                    }
+                    (Mnemonic::Add, OpKind::Immediate8to64 | OpKind::Immediate32to64) => {
+                        depth -= instruction.immediate(1) as i64;
+                    }
+                    // Aligned, or of a size known at run time only.
+                    _ => return None,
+                }
+            }
+            // Another way out of the function: what follows has the frame that the prologue made.
+            Mnemonic::Ret | Mnemonic::Jmp => depth = deepest,
+            _ => {}
+        }
+        deepest = deepest.max(depth);
+    }
+    Some(deepest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn accesses_below_the_stack_pointer_are_found() {
+        for (code, expected, what) in [
+            (&[0x48, 0x89, 0x44, 0x24, 0xf8, 0xc3][..], Some(0), "mov [rsp-8], rax"),
+            (&[0x48, 0x8d, 0x44, 0x24, 0xf8, 0xc3], None, "lea rax, [rsp-8]"),
+            (&[0x50, 0x48, 0x89, 0x04, 0x24, 0x58, 0xc3], None, "push rax; mov [rsp], rax; pop rax"),
+            (&[0x55, 0x48, 0x89, 0xe5, 0x48, 0x89, 0x45, 0xf8, 0x5d, 0xc3], Some(4), "a leaf's [rbp-8]"),
+            (
+                &[0x55, 0x48, 0x89, 0xe5, 0x48, 0x83, 0xec, 0x10, 0x48, 0x89, 0x45, 0xf0, 0xc9, 0xc3],
+                None,
+                "sub rsp, 16; mov [rbp-16], rax",
+            ),
+            (
+                &[0x55, 0x48, 0x89, 0xe5, 0x48, 0x83, 0xec, 0x10, 0x48, 0x89, 0x45, 0xe8, 0xc9, 0xc3],
+                Some(8),
+                "sub rsp, 16; mov [rbp-24], rax",
+            ),
+            (&[0x48, 0x89, 0x45, 0xf8, 0xc3], None, "rbp as any register"),
+        ] {
+            assert_eq!(below(code, 0), expected, "{what}");
+        }
+    }
+
+    #[test]
+    fn the_precompiled_crates_are_known() {
+        let is_precompiled =
+            |function: &str| Below { function: function.to_owned(), address: 0 }.is_precompiled();
+        assert!(is_precompiled("core::fmt::pad"));
+        assert!(is_precompiled("<core::str::Chars as core::fmt::Debug>::fmt"));
+        assert!(is_precompiled("compiler_builtins::float::f128"));
+        assert!(is_precompiled("__udivti3"));
+        assert!(!is_precompiled("machine::time::now"));
+        assert!(!is_precompiled("<net::tcp::TcpStream as core::fmt::Debug>::fmt"));
+        assert!(!is_precompiled("corelib::x"));
+        assert!(!is_precompiled("memcpy"));
+    }
+}

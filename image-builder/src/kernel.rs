@@ -1,0 +1,129 @@
+//! Compiles the kernel for the bare machine and finishes the ELF image.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::elf::{self, Report};
+use crate::tools::{self, Tool};
+use crate::workspace::{self, Workspace};
+use crate::{Error, process};
+
+/// The host's own triple serves for the bare machine, too: its precompiled `core` is there without any set-up.
+pub const TARGET: &str = "x86_64-unknown-linux-gnu";
+
+/// Compiler flags of everything in the image. `--target` keeps them away from build scripts and procedural macros.
+const FLAGS: &[&str] = &[
+    "--cfg",
+    "bare_metal",
+    "-Crelocation-model=static",
+    // Interrupts come in on the stack of what they interrupt; see the check of the finished image.
+    "-Cno-redzone=yes",
+    // For the backtrace of last words.
+    "-Cforce-frame-pointers=yes",
+];
+
+#[derive(Debug, thiserror::Error)]
+pub enum KernelError {
+    #[error("the image for {0} was not compiled: see cargo's messages above")]
+    Compile(String),
+    #[error("files to pack: {0} is not a directory")]
+    Files(PathBuf),
+    #[error("{path}: {error}")]
+    Io { path: PathBuf, error: io::Error },
+}
+
+/// An image on disk.
+#[derive(Clone, Debug)]
+pub struct Image {
+    /// Stripped and checked: what boots.
+    pub elf: PathBuf,
+    /// With all symbols, for debuggers.
+    pub unstripped: PathBuf,
+    pub report: Report,
+}
+
+/// Builds the image of one application, or of several with commas between. Images of the same applications and files
+/// share their place: builds of the whole host take turns.
+pub fn image(workspace: &Workspace, apps: &str, files: Option<&Path>) -> Result<Image, Error> {
+    let names = workspace.check_apps(apps)?;
+    tools::require(&[Tool::Linker])?;
+    let files = match files {
+        Some(directory) => {
+            Some(fs::canonicalize(directory).map_err(|_| KernelError::Files(directory.to_owned()))?)
+        }
+        None => Some(workspace.root.join("apps/web/files"))
+            .filter(|directory| names.contains(&"web") && directory.is_dir()),
+    };
+    if let Some(directory) = files.as_ref().filter(|directory| !directory.is_dir()) {
+        return Err(KernelError::Files(directory.clone()).into());
+    }
+
+    let target = workspace.target.join("bare");
+    let images = target.join("images");
+    fs::create_dir_all(&images).map_err(at(&images))?;
+    let lock_path = target.join(".qs-lock");
+    let lock = File::create(&lock_path).map_err(at(&lock_path))?;
+    rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive)
+        .map_err(|error| at(&lock_path)(error.into()))?;
+
+    compile(workspace, &names, files.as_deref(), &target)?;
+    let built = target.join(TARGET).join("image/kernel");
+    let stem = stem(&names, files.as_deref());
+    let input = fs::read(&built).map_err(at(&built))?;
+    let finished = elf::finish(&input)?;
+    let unstripped = replace(&images.join(format!("{stem}.debug")), &input)?;
+    let elf = replace(&images.join(format!("{stem}.elf")), &finished.bytes)?;
+    Ok(Image { elf, unstripped, report: finished.report })
+}
+
+fn compile(
+    workspace: &Workspace,
+    names: &[&str],
+    files: Option<&Path>,
+    target: &Path,
+) -> Result<(), KernelError> {
+    let features: Vec<String> = names.iter().map(|name| format!("app-{name}")).collect();
+    let mut cargo = workspace::cargo();
+    cargo.current_dir(&workspace.root);
+    cargo.args(["build", "--package", "kernel", "--profile", "image", "--target", TARGET]);
+    cargo.args(["--no-default-features", "--features", &features.join(",")]);
+    // A directory of its own: other flags must not throw away what is built for the host.
+    cargo.env("CARGO_TARGET_DIR", target);
+    cargo.env_remove("RUSTFLAGS").env("CARGO_ENCODED_RUSTFLAGS", FLAGS.join("\x1f"));
+    match files {
+        Some(directory) => cargo.env("QS_FILES_DIR", directory),
+        None => cargo.env_remove("QS_FILES_DIR"),
+    };
+    cargo.stdin(std::process::Stdio::null());
+    let mut child = process::spawn(cargo, process::Lifetime::WithParent).map_err(at(Path::new("cargo")))?;
+    let status = child.wait().map_err(at(Path::new("cargo")))?;
+    if status.success() { Ok(()) } else { Err(KernelError::Compile(names.join(","))) }
+}
+
+/// File name of an image: its applications, and a mark of the directory of its files.
+fn stem(names: &[&str], files: Option<&Path>) -> String {
+    use std::hash::{DefaultHasher, Hash, Hasher};
+    let mut stem = names.join("-");
+    if let Some(directory) = files {
+        let mut hasher = DefaultHasher::new();
+        directory.hash(&mut hasher);
+        stem.push_str(&format!("-{:08x}", hasher.finish() as u32));
+    }
+    stem
+}
+
+/// Writes a file in one step, unless it is there already with the same content: a machine may be starting from it.
+fn replace(path: &Path, content: &[u8]) -> Result<PathBuf, KernelError> {
+    if fs::read(path).is_ok_and(|old| old == content) {
+        return Ok(path.to_owned());
+    }
+    let new = path.with_added_extension("new");
+    fs::write(&new, content).and_then(|()| fs::rename(&new, path)).map_err(at(path))?;
+    Ok(path.to_owned())
+}
+
+fn at(path: &Path) -> impl FnOnce(io::Error) -> KernelError + use<> {
+    let path = path.to_owned();
+    move |error| KernelError::Io { path, error }
+}
