@@ -1,7 +1,5 @@
 //! The executor: a queue of ready tasks, and one thread that polls them.
 #![expect(unsafe_code, reason = "tasks that are not Send are spawned, and kept on the executor's thread")]
-use super::SpinLock;
-use super::parker::{Parker, ThreadParker};
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use alloc::task::Wake;
@@ -13,6 +11,8 @@ use core::marker::PhantomData;
 use core::mem;
 use core::pin::{Pin, pin};
 use core::task::{Context, Poll, Waker};
+use machine::sync::SpinLock;
+use machine::thread::{self, Thread};
 
 /// There is no memory for one more task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,9 +22,11 @@ pub struct OutOfMemory;
 const TASK_OVERHEAD: usize = 256;
 
 /// What wakers share with the executor.
-struct Shared<P> {
+struct Shared {
+    /// Interrupts are off while it is locked, so that their handlers may wake tasks.
     queue: SpinLock<Queue>,
-    parker: P,
+    /// The executor's.
+    thread: Thread,
 }
 
 struct Queue {
@@ -38,7 +40,7 @@ struct Queue {
     closed: bool,
 }
 
-impl<P: Parker> Shared<P> {
+impl Shared {
     fn schedule(&self, runnable: Runnable) {
         let mut queue = self.queue.lock();
         if queue.closed {
@@ -51,12 +53,12 @@ impl<P: Parker> Shared<P> {
         let unpark = mem::take(&mut queue.parked);
         drop(queue);
         if unpark {
-            self.parker.unpark();
+            self.thread.unpark();
         }
     }
 }
 
-impl<P: Parker> Wake for Shared<P> {
+impl Wake for Shared {
     fn wake(self: Arc<Self>) {
         self.wake_by_ref();
     }
@@ -67,14 +69,14 @@ impl<P: Parker> Wake for Shared<P> {
         let unpark = mem::take(&mut queue.parked);
         drop(queue);
         if unpark {
-            self.parker.unpark();
+            self.thread.unpark();
         }
     }
 }
 
 /// Runs tasks on the thread that made it.
-pub struct Executor<P: Parker = ThreadParker> {
-    shared: Arc<Shared<P>>,
+pub struct Executor {
+    shared: Arc<Shared>,
     running: Cell<bool>,
     /// Not `Send`: tasks must be run and dropped where they were spawned.
     here: PhantomData<*const ()>,
@@ -88,25 +90,17 @@ impl Executor {
         reason = "it belongs to the calling thread, which a default would hide"
     )]
     pub fn new() -> Self {
-        Self::with_parker()
-    }
-}
-
-impl<P: Parker> Executor<P> {
-    /// An executor for the calling thread that waits in the way of `P`.
-    #[must_use]
-    pub fn with_parker() -> Self {
         let queue =
             Queue { ready: VecDeque::new(), main_ready: false, parked: false, tasks: 0, closed: false };
         Self {
-            shared: Arc::new(Shared { queue: SpinLock::new(queue), parker: P::current() }),
+            shared: Arc::new(Shared { queue: SpinLock::new(queue), thread: thread::current() }),
             running: Cell::new(false),
             here: PhantomData,
         }
     }
 
     /// A handle that spawns tasks. It may be cloned and kept in tasks, but stays on this thread.
-    pub fn spawner(&self) -> Spawner<P> {
+    pub fn spawner(&self) -> Spawner {
         Spawner { shared: self.shared.clone(), here: PhantomData }
     }
 
@@ -124,14 +118,14 @@ impl<P: Parker> Executor<P> {
         let mut main_ready = true;
         loop {
             if main_ready && let Poll::Ready(output) = main.as_mut().poll(&mut cx) {
-                P::flush();
+                net::flush();
                 self.running.set(false);
                 return output;
             }
             let idle = self.run_batch(&mut main_ready);
-            P::flush();
+            net::flush();
             if idle && !main_ready && self.prepare_to_park() {
-                P::park();
+                thread::park();
             }
         }
     }
@@ -162,7 +156,7 @@ impl<P: Parker> Executor<P> {
     }
 }
 
-impl<P: Parker> Drop for Executor<P> {
+impl Drop for Executor {
     fn drop(&mut self) {
         loop {
             let mut queue = self.shared.queue.lock();
@@ -179,18 +173,18 @@ impl<P: Parker> Drop for Executor<P> {
 }
 
 /// Spawns tasks on an executor.
-pub struct Spawner<P: Parker = ThreadParker> {
-    shared: Arc<Shared<P>>,
+pub struct Spawner {
+    shared: Arc<Shared>,
     here: PhantomData<*const ()>,
 }
 
-impl<P: Parker> Clone for Spawner<P> {
+impl Clone for Spawner {
     fn clone(&self) -> Self {
         Self { shared: self.shared.clone(), here: PhantomData }
     }
 }
 
-impl<P: Parker> Spawner<P> {
+impl Spawner {
     /// Adds a task. It runs whether or not the returned handle is kept.
     ///
     /// # Errors
@@ -219,7 +213,7 @@ impl<P: Parker> Spawner<P> {
     }
 
     /// Makes room in the ready queue for one task more.
-    fn reserve_place(&self) -> Result<Place<P>, OutOfMemory> {
+    fn reserve_place(&self) -> Result<Place, OutOfMemory> {
         let mut spare = VecDeque::new();
         loop {
             let mut queue = self.shared.queue.lock();
@@ -241,9 +235,9 @@ impl<P: Parker> Spawner<P> {
 }
 
 /// The place of a task in the ready queue.
-struct Place<P: Parker>(Arc<Shared<P>>);
+struct Place(Arc<Shared>);
 
-impl<P: Parker> Drop for Place<P> {
+impl Drop for Place {
     fn drop(&mut self) {
         self.0.queue.lock().tasks -= 1;
     }

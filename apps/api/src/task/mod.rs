@@ -4,22 +4,13 @@
 //! on its thread, so tasks share state through `Rc` and `Cell`, without locks. Wakers may go anywhere, into interrupt
 //! handlers too. [`sleep`], [`sleep_until`] and [`timeout`] work on any thread, also under `thread::block_on`.
 mod executor;
-mod parker;
 mod timer;
 
 pub use executor::{Executor, OutOfMemory, Spawner, Task};
-pub use parker::{Parker, ThreadParker};
 pub use timer::{Sleep, TimedOut, sleep, sleep_until, timeout};
 
 use core::future::poll_fn;
 use core::task::Poll;
-
-// `machine`'s spin lock keeps interrupts off while it is held, so that an interrupt handler can wake a task. The host has
-// no interrupts.
-#[cfg(bare_metal)]
-use machine::sync::SpinLock;
-#[cfg(not(bare_metal))]
-use spin::mutex::SpinMutex as SpinLock;
 
 /// Lets the other tasks that are ready have their turn.
 pub async fn yield_now() {

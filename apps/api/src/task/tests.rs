@@ -1,66 +1,14 @@
-//! The executor and the timers on threads of `std`.
-use super::timer::{Sleep, Timers};
-use super::{Executor, Parker, yield_now};
+//! The executor and the timers on the host's threads.
+use super::timer::Timers;
+use super::{Executor, TimedOut, sleep, timeout, yield_now};
 use alloc::rc::Rc;
 use core::cell::{Cell, RefCell};
 use core::future::poll_fn;
 use core::task::{Poll, Waker};
-use machine::time::Instant;
-use std::sync::{LazyLock, mpsc};
-use std::thread::{self, Thread};
-use std::time::{Duration, Instant as HostInstant};
+use machine::time::{Duration, Instant};
+use std::sync::mpsc;
+use std::thread;
 use std::vec::Vec;
-
-static START: LazyLock<HostInstant> = LazyLock::new(HostInstant::now);
-static TIMERS: Timers<HostThread> = Timers::new();
-
-std::thread_local! {
-    static FLUSHES: Cell<usize> = const { Cell::new(0) };
-}
-
-struct HostThread(Thread);
-
-impl Parker for HostThread {
-    fn current() -> Self {
-        Self(thread::current())
-    }
-
-    fn unpark(&self) {
-        self.0.unpark();
-    }
-
-    fn park() {
-        thread::park();
-    }
-
-    fn park_until(deadline: Instant) {
-        thread::park_timeout(Duration::from_nanos(
-            deadline.as_nanos().saturating_sub(Self::now().as_nanos()),
-        ));
-    }
-
-    fn now() -> Instant {
-        Instant::from_nanos(u64::try_from(START.elapsed().as_nanos()).unwrap())
-    }
-
-    fn flush() {
-        FLUSHES.set(FLUSHES.get() + 1);
-    }
-
-    fn start(service: impl FnOnce() + Send + 'static) -> bool {
-        thread::spawn(service);
-        true
-    }
-}
-
-fn executor() -> Executor<HostThread> {
-    Executor::with_parker()
-}
-
-fn sleep(milliseconds: u64) -> Sleep<HostThread> {
-    let deadline = HostThread::now().as_nanos() + milliseconds * 1_000_000;
-    TIMERS.sleep_until(Instant::from_nanos(deadline))
-}
 
 /// Tells when it is dropped.
 struct Dropped(Rc<Cell<usize>>);
@@ -85,7 +33,7 @@ async fn pending(wakers: mpsc::Sender<Waker>) {
 
 #[test]
 fn a_task_gives_its_output() {
-    let executor = executor();
+    let executor = Executor::new();
     let task = executor.spawner().spawn(async { 6 * 7 }).unwrap();
     assert!(!task.is_finished());
     assert_eq!(executor.run(task), 42);
@@ -93,7 +41,7 @@ fn a_task_gives_its_output() {
 
 #[test]
 fn tasks_take_turns_and_spawn_others() {
-    let executor = executor();
+    let executor = Executor::new();
     let order = Rc::new(RefCell::new(Vec::new()));
     for name in ["a", "b"] {
         let (order, spawner) = (order.clone(), executor.spawner());
@@ -118,7 +66,7 @@ fn tasks_take_turns_and_spawn_others() {
 
 #[test]
 fn another_thread_wakes_a_parked_executor() {
-    let executor = executor();
+    let executor = Executor::new();
     for _ in 0..1000 {
         let (sender, receiver) = mpsc::channel::<Waker>();
         let waking = thread::spawn(move || receiver.recv().unwrap().wake());
@@ -140,20 +88,8 @@ fn another_thread_wakes_a_parked_executor() {
 }
 
 #[test]
-fn the_network_is_flushed_after_each_batch() {
-    let executor = executor();
-    FLUSHES.set(0);
-    executor.run(async {
-        for _ in 0..10 {
-            yield_now().await;
-        }
-    });
-    assert_eq!(FLUSHES.get(), 11);
-}
-
-#[test]
 fn cancelling_drops_the_future_and_letting_go_does_not() {
-    let executor = executor();
+    let executor = Executor::new();
     let drops = Rc::new(Cell::new(0));
     let (sender, _receiver) = mpsc::channel();
     let spawn = || {
@@ -175,7 +111,7 @@ fn cancelling_drops_the_future_and_letting_go_does_not() {
 
 #[test]
 fn a_dropped_executor_drops_what_is_ready_and_ignores_late_wakers() {
-    let executor = executor();
+    let executor = Executor::new();
     let drops = Rc::new(Cell::new(0));
     let (sender, receiver) = mpsc::channel();
     let guard = Dropped(drops.clone());
@@ -197,7 +133,7 @@ fn a_dropped_executor_drops_what_is_ready_and_ignores_late_wakers() {
 
 #[test]
 fn many_tasks_come_and_go() {
-    let executor = executor();
+    let executor = Executor::new();
     let done = Rc::new(Cell::new(0));
     for _ in 0..10 {
         let tasks: Vec<_> = (0..1000)
@@ -223,13 +159,13 @@ fn many_tasks_come_and_go() {
 
 #[test]
 fn timers_are_served_in_order() {
-    let executor = executor();
+    let executor = Executor::new();
     let order = Rc::new(RefCell::new(Vec::new()));
     let tasks: Vec<_> = [30, 10, 20]
         .into_iter()
         .map(|milliseconds| {
             let order = order.clone();
-            let timer = sleep(milliseconds);
+            let timer = sleep(Duration::from_millis(milliseconds));
             let future = async move {
                 timer.await;
                 order.borrow_mut().push(milliseconds);
@@ -237,7 +173,7 @@ fn timers_are_served_in_order() {
             executor.spawner().spawn(future).unwrap()
         })
         .collect();
-    let before = HostInstant::now();
+    let before = Instant::now();
     executor.run(async {
         for task in tasks {
             task.await;
@@ -249,8 +185,8 @@ fn timers_are_served_in_order() {
 
 #[test]
 fn a_dropped_timer_leaves_the_table() {
-    static OWN: Timers<HostThread> = Timers::new();
-    let executor = executor();
+    static OWN: Timers = Timers::new();
+    let executor = Executor::new();
     let far = Instant::from_nanos(u64::MAX);
     executor.run(async {
         for _ in 0..100 {
@@ -264,4 +200,16 @@ fn a_dropped_timer_leaves_the_table() {
         }
     });
     assert_eq!(OWN.len(), 0);
+}
+
+#[test]
+fn a_timeout_ends_what_takes_too_long() {
+    let executor = Executor::new();
+    let (sender, _receiver) = mpsc::channel();
+    let late = executor.run(timeout(Duration::from_millis(5), pending(sender)));
+    assert_eq!(late, Err(TimedOut));
+    let soon = executor.run(timeout(Duration::from_secs(3600), sleep(Duration::from_millis(5))));
+    assert_eq!(soon, Ok(()));
+    let at_once = machine::thread::block_on(timeout(Duration::ZERO, async { 1 }));
+    assert_eq!(at_once, Ok(1));
 }

@@ -2,16 +2,16 @@
 //!
 //! The table is the machine's, not an executor's, so that a timer works wherever a future runs. A timer that is dropped
 //! leaves the table: a timeout around each request costs no memory once the request is done.
-use super::SpinLock;
-use super::parker::{Parker, ThreadParker};
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::future::{Future, poll_fn};
 use core::pin::{Pin, pin};
 use core::task::{Context, Poll, Waker};
+use machine::sync::SpinLock;
+use machine::thread::{self, Priority, SpawnError, Thread};
 use machine::time::{Duration, Instant};
 
-static TIMERS: Timers<ThreadParker> = Timers::new();
+static TIMERS: Timers = Timers::new();
 
 /// Is ready after `duration`.
 pub fn sleep(duration: Duration) -> Sleep {
@@ -51,25 +51,25 @@ const ENTRY_MEMORY: usize = 2048;
 type Key = (Instant, u64);
 
 /// The table, and the thread that serves it.
-pub(super) struct Timers<P> {
-    state: SpinLock<State<P>>,
+pub(super) struct Timers {
+    state: SpinLock<State>,
 }
 
-struct State<P> {
+struct State {
     entries: BTreeMap<Key, Waker>,
     next_number: u64,
     started: bool,
     /// The thread, once it serves.
-    server: Option<P>,
+    server: Option<Thread>,
 }
 
-impl<P: Parker> Timers<P> {
+impl Timers {
     pub(super) const fn new() -> Self {
         let state = State { entries: BTreeMap::new(), next_number: 0, started: false, server: None };
         Self { state: SpinLock::new(state) }
     }
 
-    pub(super) fn sleep_until(&'static self, deadline: Instant) -> Sleep<P> {
+    pub(super) fn sleep_until(&'static self, deadline: Instant) -> Sleep {
         Sleep { timers: self, deadline, number: None }
     }
 
@@ -87,7 +87,7 @@ impl<P: Parker> Timers<P> {
             server.unpark();
         }
         drop(state);
-        if start && !P::start(move || self.serve()) {
+        if start && self.start().is_err() {
             let mut state = self.state.lock();
             state.started = false;
             let waker = state.entries.remove(&(deadline, number));
@@ -96,6 +96,11 @@ impl<P: Parker> Timers<P> {
             return None;
         }
         Some(number)
+    }
+
+    fn start(&'static self) -> Result<(), SpawnError> {
+        thread::Builder::new("timers").priority(Priority::High).spawn(move || self.serve())?;
+        Ok(())
     }
 
     /// Makes the timer wake `waker`. False if it is not in the table any more.
@@ -128,12 +133,12 @@ impl<P: Parker> Timers<P> {
 
     /// Wakes due timers, for ever.
     fn serve(&self) {
-        self.state.lock().server = Some(P::current());
+        self.state.lock().server = Some(thread::current());
         loop {
-            match self.next_due(P::now()) {
+            match self.next_due(Instant::now()) {
                 Due::Now(waker) => waker.wake(),
-                Due::At(deadline) => P::park_until(deadline),
-                Due::Never => P::park(),
+                Due::At(deadline) => thread::park_until(deadline),
+                Due::Never => thread::park(),
             }
         }
     }
@@ -155,18 +160,18 @@ enum Due {
 }
 
 /// A timer: a future that is ready from a point in time on.
-pub struct Sleep<P: Parker = ThreadParker> {
-    timers: &'static Timers<P>,
+pub struct Sleep {
+    timers: &'static Timers,
     deadline: Instant,
     /// Its number, while it is in the table.
     number: Option<u64>,
 }
 
-impl<P: Parker> Future for Sleep<P> {
+impl Future for Sleep {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        if P::now() >= self.deadline {
+        if Instant::now() >= self.deadline {
             self.leave_table();
             return Poll::Ready(());
         }
@@ -184,7 +189,7 @@ impl<P: Parker> Future for Sleep<P> {
     }
 }
 
-impl<P: Parker> Sleep<P> {
+impl Sleep {
     fn leave_table(&mut self) {
         if let Some(number) = self.number.take() {
             self.timers.remove((self.deadline, number));
@@ -192,7 +197,7 @@ impl<P: Parker> Sleep<P> {
     }
 }
 
-impl<P: Parker> Drop for Sleep<P> {
+impl Drop for Sleep {
     fn drop(&mut self) {
         self.leave_table();
     }
