@@ -226,14 +226,14 @@ impl Machine {
         matches!(self.try_status(), Ok(None))
     }
 
-    /// Waits until the machine has ended by itself, and says how.
+    /// Waits until the machine has ended by itself, and says how. [`Duration::MAX`] waits for ever.
     pub fn wait_exit(&self, patience: Duration) -> Result<End, MachineError> {
-        let deadline = Instant::now() + patience;
+        let deadline = Instant::now().checked_add(patience);
         loop {
             if let Some(status) = self.try_status()? {
                 return Ok(self.end(status));
             }
-            if Instant::now() >= deadline {
+            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                 return Err(MachineError::StillRunning(patience));
             }
             thread::sleep(POLL);

@@ -1,0 +1,234 @@
+//! The command line of `qs`.
+
+use std::path::PathBuf;
+
+use clap::builder::PossibleValue;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use image_builder::config::{Config, Forward};
+use image_builder::{Accelerator, Boot, MachineType, Memory, Network, Nic};
+
+#[derive(Debug, Parser)]
+#[command(name = "qs", version, about = "Builds Quicksilver images and runs them on emulated machines")]
+#[command(
+    after_help = "Exit codes: 0 done, 1 failed and nothing changed, 2 usage, 69 a host tool is missing."
+)]
+pub struct Arguments {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Build an image and run it on an emulated machine
+    Run(Box<RunOptions>),
+    /// Build an image
+    Build(BuildOptions),
+    /// List the running machines
+    Ps {
+        #[arg(short, long, value_enum, default_value_t)]
+        output: Output,
+    },
+    /// End a machine
+    Stop { name: String },
+    /// Show what a machine has said on its serial line; also after its end
+    Logs {
+        name: String,
+        /// Go on until the machine ends
+        #[arg(short, long)]
+        follow: bool,
+    },
+    /// List the host tools: found or not, and why they are needed
+    Doctor {
+        /// Install what is missing
+        #[arg(long)]
+        install: bool,
+        #[arg(short, long, value_enum, default_value_t)]
+        output: Output,
+    },
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    #[default]
+    Table,
+    Json,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// What QEMU, GRUB and Hermit's loader boot
+    #[default]
+    Elf,
+    /// CD, disk and USB stick in one, for BIOS and UEFI
+    Iso,
+    /// A disk image for BIOS and UEFI
+    Raw,
+    /// The disk image in QEMU's format
+    Qcow2,
+}
+
+#[derive(Debug, Args)]
+pub struct BuildOptions {
+    /// The application; several with commas between
+    #[arg(default_value = "kv")]
+    pub app: String,
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+    /// Where to put the image [default: APP.FORMAT]
+    #[arg(short, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Pack the files of a directory into the image
+    #[arg(long, value_name = "DIR")]
+    pub files: Option<PathBuf>,
+    /// Settings for the kernel's command line (not for elf, which is given them when it boots)
+    #[arg(long, value_name = "KEY=VALUE...")]
+    pub append: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct RunOptions {
+    /// The application; several with commas between
+    #[arg(default_value = "kv")]
+    pub app: String,
+    /// Number of CPUs
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub cpus: u32,
+    /// Memory, such as 64M or 4G; at least 48M
+    #[arg(long, value_name = "SIZE", default_value = "512M")]
+    pub memory: Memory,
+    #[arg(long, default_value_t, value_parser = choice(MachineType::ALL))]
+    pub machine: MachineType,
+    /// direct: QEMU loads the kernel; bios, uefi: firmware, GRUB and a CD
+    #[arg(long, default_value_t, value_parser = choice(Boot::ALL))]
+    pub boot: Boot,
+    #[arg(long, default_value_t, value_parser = choice(Nic::ALL))]
+    pub nic: Nic,
+    /// Attach a disk image, raw or qcow2, as a virtio disk
+    #[arg(long, value_name = "FILE")]
+    pub disk: Option<PathBuf>,
+    /// Forward a TCP port of this host's loopback address; host port 0 picks a free one
+    #[arg(long, value_name = "GUESTPORT:HOSTPORT")]
+    pub forward: Vec<Forward>,
+    /// Connect the network card to an existing tap device instead of QEMU's user network
+    #[arg(long, value_name = "IFNAME")]
+    pub tap: Option<String>,
+    /// Pack the files of a directory into the image
+    #[arg(long, value_name = "DIR")]
+    pub files: Option<PathBuf>,
+    /// Settings for the kernel's command line, such as "log=debug kv.maxmemory=64mb"
+    #[arg(long, value_name = "KEY=VALUE...")]
+    pub append: Vec<String>,
+    /// The machine's name [default: the application's, numbered if need be]
+    #[arg(long)]
+    pub name: Option<String>,
+    /// Return when the application answers, and leave the machine running
+    #[arg(long)]
+    pub detach: bool,
+    /// Print one JSON object: name, pid, ports, qmp and serial
+    #[arg(long, requires = "detach")]
+    pub json: bool,
+    /// Count instructions: each takes one nanosecond of the machine's time
+    #[arg(long)]
+    pub icount: bool,
+    #[arg(long, default_value_t, value_parser = choice(Accelerator::ALL))]
+    pub accel: Accelerator,
+    /// QEMU's program
+    #[arg(long, value_name = "PATH")]
+    pub qemu: Option<PathBuf>,
+    /// One more argument for QEMU; may be given several times
+    #[arg(long, value_name = "ARG", allow_hyphen_values = true)]
+    pub qemu_arg: Vec<String>,
+}
+
+impl RunOptions {
+    /// The machine that is asked for.
+    pub fn config(&self) -> Config {
+        Config {
+            machine: self.machine,
+            boot: self.boot,
+            cpus: self.cpus,
+            memory: self.memory,
+            nic: self.nic,
+            network: self.tap.clone().map_or(Network::User, |interface| Network::Tap { interface }),
+            disk: self.disk.clone(),
+            forwards: self.forward.clone(),
+            command_line: self.append.join(" "),
+            icount: self.icount,
+            accelerator: self.accel,
+            qemu: self.qemu.clone(),
+            qemu_args: self.qemu_arg.clone(),
+            ..Config::default()
+        }
+    }
+}
+
+/// Parses one of a library type's choices.
+fn choice<T: Copy + Send + Sync + 'static>(
+    all: &'static [(&'static str, T)],
+) -> impl clap::builder::TypedValueParser<Value = T> {
+    use clap::builder::{PossibleValuesParser, TypedValueParser};
+    PossibleValuesParser::new(all.iter().map(|(text, _)| PossibleValue::new(*text))).map(move |text| {
+        let found = all.iter().find(|(name, _)| *name == text);
+        found.map(|(_, value)| *value).expect("only possible values pass")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    fn run(words: &str) -> Result<RunOptions, clap::Error> {
+        let words = ["qs", "run"].into_iter().chain(words.split_whitespace());
+        Arguments::try_parse_from(words).map(|arguments| match arguments.command {
+            Command::Run(options) => *options,
+            other => panic!("{other:?}"),
+        })
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn defaults() {
+        let options = run("").unwrap();
+        let config = options.config();
+        assert_eq!((options.app.as_str(), config.cpus, config.memory), ("kv", 1, Memory::mebibytes(512)));
+        assert_eq!((config.machine, config.boot, config.nic), (MachineType::Q35, Boot::Direct, Nic::Virtio));
+    }
+
+    #[test]
+    fn everything_at_once() {
+        let config = run("web --cpus 4 --memory 4G --machine pc --boot uefi --nic e1000e --disk d --forward 7:1007 \
+             --forward 9:0 --name x --detach --json --icount --qemu q --qemu-arg -S --qemu-arg -s --append a=1 --append b=2")
+        .unwrap()
+        .config();
+        assert_eq!((config.cpus, config.memory, config.machine), (4, Memory::gibibytes(4), MachineType::Pc));
+        assert_eq!((config.boot, config.nic, config.icount), (Boot::Uefi, Nic::E1000e, true));
+        assert_eq!(config.forwards, [Forward { guest: 7, host: 1007 }, Forward { guest: 9, host: 0 }]);
+        assert_eq!(config.qemu_args, ["-S", "-s"]);
+        assert_eq!(config.command_line, "a=1 b=2");
+    }
+
+    #[test]
+    fn nonsense_is_refused() {
+        for words in [
+            "--cpus 0",
+            "--cpus 65",
+            "--cpus x",
+            "--memory 1M",
+            "--memory lots",
+            "--machine vax",
+            "--nic rtl8139",
+            "--forward 7",
+            "--json",
+            "--nosuch",
+            "kv web",
+        ] {
+            assert!(run(words).is_err(), "{words}");
+        }
+    }
+}

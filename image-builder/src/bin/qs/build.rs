@@ -1,0 +1,52 @@
+//! `qs build`: an image in a file.
+
+use std::fs;
+use std::path::PathBuf;
+
+use crate::arguments::{BuildOptions, Format};
+use crate::output;
+use image_builder::image::{self, ImageError};
+use image_builder::workspace::Workspace;
+use image_builder::{Error, ExitCode, kernel, tools};
+
+pub fn build(options: &BuildOptions) -> Result<ExitCode, Error> {
+    let workspace = Workspace::find()?;
+    workspace.check_apps(&options.app)?;
+    match options.format {
+        Format::Elf => {}
+        Format::Iso | Format::Raw => tools::require(image::ISO_TOOLS)?,
+        Format::Qcow2 => tools::require(&[image::ISO_TOOLS, &[tools::Tool::QemuImg]].concat())?,
+    }
+    output::progress(format_args!("building {}", options.app));
+    let built = kernel::image(&workspace, &options.app, options.files.as_deref())?;
+    for below in &built.report.red_zone {
+        output::progress(format_args!("red zone used by precompiled code, which is allowed: {below}"));
+    }
+
+    let (extension, command_line) = (extension(options.format), options.append.join(" "));
+    let output = options
+        .output
+        .clone()
+        .unwrap_or_else(|| PathBuf::from(format!("{}.{extension}", options.app.replace(',', "-"))));
+    match options.format {
+        Format::Elf => {
+            let copied = fs::copy(&built.elf, &output);
+            copied.map_err(|error| ImageError::Io { path: output.clone(), error })?;
+        }
+        Format::Iso => image::iso(&built.elf, &command_line, &output)?,
+        Format::Raw => image::raw(&built.elf, &command_line, &output)?,
+        Format::Qcow2 => image::qcow2(&built.elf, &command_line, &output)?,
+    }
+    output::progress(format_args!("kernel {}", built.report));
+    output::data(output.display());
+    Ok(ExitCode::Done)
+}
+
+fn extension(format: Format) -> &'static str {
+    match format {
+        Format::Elf => "elf",
+        Format::Iso => "iso",
+        Format::Raw => "img",
+        Format::Qcow2 => "qcow2",
+    }
+}

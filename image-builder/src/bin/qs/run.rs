@@ -1,0 +1,188 @@
+//! `qs run`: builds, boots, and either stays with the machine or leaves it running.
+
+use std::thread;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde_json::json;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use crate::arguments::RunOptions;
+use crate::output;
+use image_builder::machine::{Builder, MachineError};
+use image_builder::state::{Claim, Registry, State};
+use image_builder::workspace::Workspace;
+use image_builder::{Boot, Error, ExitCode, Machine, kernel, tools};
+
+/// How long a machine of the foreground may take to end when asked to.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+pub fn run(options: Box<RunOptions>) -> Result<ExitCode, Error> {
+    let config = options.config();
+    config.validate()?;
+    let workspace = Workspace::find()?;
+    workspace.check_apps(&options.app)?;
+    let builder = Machine::builder().config(config).wished_ports();
+    tools::require(&builder.tools())?;
+    tools::qemu(options.qemu.as_deref())?;
+
+    let registry = Registry::of_user()?;
+    let claim = registry.claim(options.name.as_deref(), &options.app)?;
+    let result = build_and_boot(&options, &workspace, builder, &claim);
+    match result {
+        // A machine in the background keeps its name.
+        Ok(ExitCode::Done) if options.detach => {}
+        _ => claim.release(),
+    }
+    result
+}
+
+fn build_and_boot(
+    options: &RunOptions,
+    workspace: &Workspace,
+    builder: Builder,
+    claim: &Claim,
+) -> Result<ExitCode, Error> {
+    output::progress(format_args!("building {}", options.app));
+    let image = kernel::image(workspace, &options.app, options.files.as_deref())?;
+    output::progress(format_args!("image {}: {}", image.elf.display(), image.report));
+
+    let builder = builder.elf(&image.elf).named(&claim.name, &claim.directory);
+    let builder = if options.detach { builder.detached() } else { builder.console_on_stdout() };
+    let machine = builder.spawn()?;
+    claim.record(&state(&machine, &options.app))?;
+    announce(&machine, options);
+    if options.detach { detach(machine, options) } else { Ok(stay(machine, options)) }
+}
+
+fn announce(machine: &Machine, options: &RunOptions) {
+    let door = match machine.config().boot {
+        Boot::Direct => "directly",
+        Boot::Bios => "with BIOS",
+        Boot::Uefi => "with UEFI",
+    };
+    let plural = if options.cpus == 1 { "" } else { "s" };
+    output::progress(format_args!(
+        "machine '{}' boots {door}: {}, {} CPU{plural}, {} memory, {}",
+        machine.name(),
+        options.machine,
+        options.cpus,
+        options.memory,
+        options.nic
+    ));
+    for grant in machine.forwards() {
+        if let Some(taken) = grant.instead_of {
+            output::progress(format_args!(
+                "port {taken} is taken: {} is at {} instead",
+                grant.name, grant.host
+            ));
+        }
+    }
+}
+
+/// Waits for the application and leaves the machine alone. On failure the machine ends.
+fn detach(machine: Machine, options: &RunOptions) -> Result<ExitCode, Error> {
+    wait_answering(&machine, &options.app)?;
+    output::progress(format_args!("answers after {:.2} s", machine.started().elapsed().as_secs_f64()));
+    if options.json {
+        output::data(json!({
+            "name": machine.name(),
+            "pid": machine.process().pid,
+            "ports": machine.ports(),
+            "qmp": machine.qmp_socket(),
+            "serial": machine.serial_path(),
+        }));
+    } else {
+        output::data(format_args!("{}: {}", machine.name(), listening(&machine)));
+    }
+    machine.detach();
+    Ok(ExitCode::Done)
+}
+
+/// Stays with the machine until it ends, by itself or by a signal to us.
+fn stay(machine: Machine, options: &RunOptions) -> ExitCode {
+    let machine = &machine;
+    let mut signals = match Signals::new([SIGINT, SIGTERM, SIGHUP]) {
+        Ok(signals) => signals,
+        Err(error) => {
+            output::error(&error);
+            return ExitCode::Failed;
+        }
+    };
+    let handle = signals.handle();
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            if signals.forever().next().is_some() {
+                // An end that needs force is still the end that was asked for.
+                drop(machine.process().end(PATIENCE));
+            }
+        });
+        // The log's readers are told on the standard error where to go; the log goes on meanwhile.
+        scope.spawn(|| match wait_answering(machine, &options.app) {
+            Ok(()) => output::progress(format_args!("{} (Ctrl-C ends the machine)", listening(machine))),
+            Err(Error::Machine(MachineError::Timeout { awaited, patience, .. })) => {
+                output::progress(format_args!("still no {awaited} after {} s", patience.as_secs()));
+            }
+            Err(_) => {}
+        });
+        let end = machine.wait_exit(Duration::MAX);
+        handle.close();
+        match end {
+            Ok(end) if end.is_good() => {
+                output::progress(format_args!("machine '{}': {end}", machine.name()));
+                ExitCode::Done
+            }
+            Ok(end) => {
+                output::error(&format_args!("machine '{}': {end}", machine.name()));
+                ExitCode::Failed
+            }
+            Err(error) => {
+                output::error(&error);
+                ExitCode::Failed
+            }
+        }
+    })
+}
+
+/// Waits until each application that serves under a name of its own answers; for others, until all are up.
+fn wait_answering(machine: &Machine, apps: &str) -> Result<(), Error> {
+    for app in apps.split(',') {
+        match app {
+            "kv" => machine.wait_ready("kv")?,
+            "web" => machine.wait_ready("http")?,
+            _ => machine.wait_serving()?,
+        }
+    }
+    Ok(())
+}
+
+/// What has said that it listens, and where.
+fn listening(machine: &Machine) -> String {
+    let text = machine.serial_text();
+    let mut places = Vec::new();
+    for (service, port) in machine.ports() {
+        if text.contains(&format!("ready: {service} on tcp port ")) {
+            match machine.address() {
+                Some(address) => places.push(format!("{service} at {address}:{port}")),
+                None => places.push(format!("{service} at port {port} of the machine's address")),
+            }
+        }
+    }
+    if places.is_empty() { "runs; nothing listens".to_owned() } else { places.join(", ") }
+}
+
+fn state(machine: &Machine, app: &str) -> State {
+    State {
+        name: machine.name().to_owned(),
+        app: app.to_owned(),
+        process: machine.process(),
+        ports: machine.ports(),
+        qmp: machine.qmp_socket().to_owned(),
+        serial: machine.serial_path().to_owned(),
+        machine: machine.config().machine.to_string(),
+        cpus: machine.config().cpus,
+        memory: machine.config().memory.to_string(),
+        started: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |age| age.as_secs()),
+        running: true,
+    }
+}
