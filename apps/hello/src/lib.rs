@@ -13,7 +13,7 @@ impl App for Hello {
 
     fn run(&self, env: &'static Env) -> Result<(), AppError> {
         // A thread, which may compute for as long as it likes, here with floating point.
-        let term = |k: u32| if k.is_multiple_of(2) { 4.0 } else { -4.0 } / f64::from(2 * k + 1);
+        let term = |k: usize| [4.0, -4.0][k % 2] / (2 * k + 1) as f64;
         let pi = thread::Builder::new("pi").spawn(move || (0..1_000_000).map(term).sum::<f64>())?;
         log::info!("pi is about {:.5}", pi.join());
 
@@ -21,8 +21,8 @@ impl App for Hello {
         let greeting = env.file("greeting.txt").map_or(&b"Hello from Quicksilver!\n"[..], |file| file.data);
 
         // Tasks: many of them on one thread. One wakes up every minute, and there is one for each connection.
-        let (executor, listener) =
-            (task::Executor::new(), TcpListener::bind(8080, ListenOptions::default())?);
+        let listener = TcpListener::bind(8080, ListenOptions::default())?;
+        let executor = task::Executor::new();
         let spawner = executor.spawner();
         spawner.spawn(async {
             loop {
@@ -34,11 +34,13 @@ impl App for Hello {
         executor.run(async {
             loop {
                 let stream = listener.accept().await;
-                spawner.spawn(async move {
+                let greet = async move {
                     if stream.write_all(greeting).await.is_ok() {
                         stream.shutdown();
                     }
-                })?;
+                };
+                // Without memory for the task, the connection is dropped and the next one served.
+                spawner.spawn(greet).ok();
             }
         })
     }

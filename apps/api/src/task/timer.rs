@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use core::future::{Future, poll_fn};
 use core::pin::{Pin, pin};
 use core::task::{Context, Poll, Waker};
-use machine::sync::SpinLock;
+use machine::sync::Mutex;
 use machine::thread::{self, Priority, SpawnError, Thread};
 use machine::time::{Duration, Instant};
 
@@ -52,7 +52,8 @@ type Key = (Instant, u64);
 
 /// The table, and the thread that serves it.
 pub(super) struct Timers {
-    state: SpinLock<State>,
+    /// Not a spin lock: entries are allocated under it, and interrupt handlers have no business here.
+    state: Mutex<State>,
 }
 
 struct State {
@@ -66,7 +67,7 @@ struct State {
 impl Timers {
     pub(super) const fn new() -> Self {
         let state = State { entries: BTreeMap::new(), next_number: 0, started: false, server: None };
-        Self { state: SpinLock::new(state) }
+        Self { state: Mutex::new(state) }
     }
 
     pub(super) fn sleep_until(&'static self, deadline: Instant) -> Sleep {
