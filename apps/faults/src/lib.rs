@@ -1,0 +1,83 @@
+//! Fails on purpose: `test=panic`, `test=overflow`, `test=null`, `test=text`, `test=execute`, `test=memory` or
+//! `test=exit` on the command line choose how. What the machine says then is checked by the end-to-end tests.
+#![no_std]
+#![expect(unsafe_code, reason = "wild accesses are what is tested")]
+extern crate alloc;
+
+use alloc::vec::Vec;
+use app::{App, AppError, Env};
+use core::hint::black_box;
+
+/// The application.
+#[derive(Debug)]
+pub struct Faults;
+
+impl App for Faults {
+    fn name(&self) -> &'static str {
+        "faults"
+    }
+
+    fn listeners(&self) -> usize {
+        0
+    }
+
+    fn run(&self, env: &Env) -> Result<(), AppError> {
+        match env.setting("test") {
+            Some("panic") => panic!("on purpose"),
+            Some("overflow") => log::info!("the stack held {} frames", overflow(0)),
+            Some("null") => {
+                // SAFETY: unsound on purpose: page 0 is unmapped and the machine says so.
+                let value = unsafe { black_box(core::ptr::without_provenance::<u64>(8)).read_volatile() };
+                log::info!("read {value} through a null pointer");
+            }
+            Some("text") => {
+                // SAFETY: unsound on purpose: text is read-only.
+                unsafe { black_box(overflow as *mut u8).write_volatile(0xcc) };
+                log::info!("wrote to text");
+            }
+            Some("execute") => {
+                let code = black_box([0xc3u8; 16]);
+                // SAFETY: unsound on purpose: stacks are not executable.
+                unsafe { core::mem::transmute::<*const u8, extern "C" fn()>(code.as_ptr())() };
+                log::info!("executed data");
+            }
+            Some("memory") => exhaust(),
+            Some(other) => log::error!("no such test: {other}"),
+            None => log::info!("nothing to do: no `test=` on the command line"),
+        }
+        Ok(())
+    }
+}
+
+#[inline(never)]
+#[expect(unconditional_recursion, reason = "that is the test")]
+extern "C" fn overflow(depth: u64) -> u64 {
+    let room = black_box([depth; 64]);
+    overflow(depth + 1) + room[(depth % 64) as usize]
+}
+
+/// Takes memory until there is none, in pieces of all sizes, then gives it back and takes it again: running out is an error
+/// that a program can handle, and nothing is lost.
+fn exhaust() {
+    let mut taken = [0usize; 2];
+    for round in &mut taken {
+        let mut pieces: Vec<Vec<u8>> = Vec::new();
+        let mut size = 1 << 20;
+        while size >= 4096 {
+            let mut piece = Vec::new();
+            if piece.try_reserve_exact(size).is_err() || pieces.try_reserve(1).is_err() {
+                size /= 2;
+                continue;
+            }
+            piece.resize(size, 0xa5);
+            *round += size;
+            pieces.push(piece);
+        }
+    }
+    log::info!("memory: {} KiB, then {} KiB", taken[0] >> 10, taken[1] >> 10);
+    if taken[0].abs_diff(taken[1]) > taken[0] / 100 {
+        log::error!("memory was lost");
+    } else {
+        log::info!("out of memory was survived");
+    }
+}

@@ -1,0 +1,83 @@
+//! The system's page frames: one allocator behind a lock, a cache for each CPU in front of it.
+
+use crate::cpu::{self, MAX_CPUS};
+use crate::memory::frames::{FrameCache, FrameStatistics, Frames, LOW_END, PhysicalWords, state_bytes};
+use crate::memory::map::{MemoryMap, PAGE, Region, RegionKind};
+use crate::sync::SpinLock;
+
+struct Identity;
+
+impl PhysicalWords for Identity {
+    fn read(&self, address: u64) -> u64 {
+        // SAFETY: the allocator asks only for frames it owns, and memory is identity-mapped.
+        unsafe { (address as *const u64).read() }
+    }
+
+    fn write(&mut self, address: u64, value: u64) {
+        // SAFETY: as above.
+        unsafe { (address as *mut u64).write(value) }
+    }
+}
+
+static FRAMES: SpinLock<Option<Frames<'static, Identity>>> = SpinLock::new(None);
+static CACHES: [SpinLock<FrameCache>; MAX_CPUS] = [const { SpinLock::new(FrameCache::new()) }; MAX_CPUS];
+
+/// Sets up the allocator with the usable memory below 4 GiB, which the boot page tables map. Returns false if no region
+/// there can hold the allocator's own state.
+pub(crate) fn init(map: &mut MemoryMap) -> bool {
+    let bytes = (state_bytes(map) as u64).next_multiple_of(PAGE);
+    let holds = |region: &&Region| region.start >= 1 << 20 && region.start + bytes <= region.end.min(LOW_END);
+    let Some(&Region { start, .. }) = map.usable().find(holds) else { return false };
+    map.insert(start, bytes, RegionKind::Kernel);
+    // SAFETY: the region was usable and is now taken out of the map; it is mapped.
+    let state = unsafe { core::slice::from_raw_parts_mut(start as *mut u8, state_bytes(map)) };
+    let mut frames = Frames::new(Identity, state);
+    frames.add(map, 0..LOW_END);
+    *FRAMES.lock() = Some(frames);
+    true
+}
+
+/// Adds the memory above 4 GiB. Once, when the page tables reach it.
+pub(crate) fn add_high(map: &MemoryMap) {
+    if let Some(frames) = FRAMES.lock().as_mut() {
+        frames.add(map, LOW_END..u64::MAX);
+    }
+}
+
+/// A block of 2^`order` pages, aligned to its size. Not zeroed.
+pub fn allocate(order: u32) -> Option<u64> {
+    let from_all = |order| FRAMES.lock().as_mut()?.allocate(order, false);
+    if order == 0 { CACHES[cpu::id()].lock().take(|| from_all(0)) } else { from_all(order) }
+}
+
+/// The same, below 4 GiB.
+pub fn allocate_low(order: u32) -> Option<u64> {
+    FRAMES.lock().as_mut()?.allocate(order, true)
+}
+
+/// Gives a block back.
+pub fn free(block: u64, order: u32) {
+    let give = |block, order| {
+        let result = FRAMES.lock().as_mut().map(|frames| frames.free(block, order));
+        debug_assert_eq!(result, Some(Ok(())), "frame {block:#x} of order {order}");
+    };
+    if order == 0 { CACHES[cpu::id()].lock().give(block, |old| give(old, 0)) } else { give(block, order) }
+}
+
+/// Exactly `pages` contiguous pages.
+pub fn allocate_pages(pages: u64) -> Option<u64> {
+    FRAMES.lock().as_mut()?.allocate_pages(pages)
+}
+
+/// Gives them back.
+pub fn free_pages(start: u64, pages: u64) {
+    let result = FRAMES.lock().as_mut().map(|frames| frames.free_pages(start, pages));
+    debug_assert_eq!(result, Some(Ok(())), "{pages} pages at {start:#x}");
+}
+
+/// How much there is. Frames in the CPUs' caches count as free.
+pub fn statistics() -> FrameStatistics {
+    let mut statistics = FRAMES.lock().as_ref().map(Frames::statistics).unwrap_or_default();
+    statistics.free += CACHES.iter().take(cpu::count()).map(|cache| cache.lock().len() as u64).sum::<u64>();
+    statistics
+}

@@ -1,0 +1,260 @@
+//! Page frames: a buddy allocator over the memory map, in two zones.
+//!
+//! Each frame has a byte that says whether a block begins there and what state it is in; free blocks are linked through
+//! their own first words. Ordinary requests prefer memory above 4 GiB, which some devices and the 32-bit parts of booting
+//! cannot reach.
+
+use super::map::{MemoryMap, PAGE};
+
+/// Largest block: 2^18 pages, 1 GiB.
+pub const MAX_ORDER: u32 = 18;
+const ORDERS: usize = MAX_ORDER as usize + 1;
+
+/// Below this lies the low zone; an address.
+pub const LOW_END: u64 = 1 << 32;
+
+const NONE: u8 = 0;
+const FREE: u8 = 0x80;
+const TAKEN: u8 = 0x40;
+
+/// End of a list. Frame 0 is never handed out.
+const NIL: u64 = 0;
+
+/// Reads and writes words of physical memory that the allocator owns.
+pub trait PhysicalWords {
+    /// Reads the word at a multiple of 8.
+    fn read(&self, address: u64) -> u64;
+    /// Writes it.
+    fn write(&mut self, address: u64, value: u64);
+}
+
+/// Why frames could not be taken back. Nothing was changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FreeError {
+    /// Not handed out by this allocator, or not in this size, or given back already.
+    NotTaken,
+}
+
+/// How much there is, in pages.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FrameStatistics {
+    /// All that the allocator manages.
+    pub total: u64,
+    /// What is free.
+    pub free: u64,
+}
+
+/// The allocator. `state` has a byte for each frame from 0 on.
+pub struct Frames<'a, P> {
+    memory: P,
+    state: &'a mut [u8],
+    lists: [[u64; ORDERS]; 2],
+    statistics: FrameStatistics,
+}
+
+/// Bytes of state that a map needs.
+pub fn state_bytes(map: &MemoryMap) -> usize {
+    (map.usable_end() / PAGE) as usize
+}
+
+fn zone(address: u64) -> usize {
+    usize::from(address >= LOW_END)
+}
+
+/// Cuts `pages` pages from `start` into the fewest aligned blocks.
+fn blocks(start: u64, pages: u64) -> impl Iterator<Item = (u64, u32)> {
+    let (mut at, end) = (start / PAGE, start / PAGE + pages);
+    core::iter::from_fn(move || {
+        let left = end.checked_sub(at).filter(|&left| left > 0)?;
+        let order = at.trailing_zeros().min(left.ilog2()).min(MAX_ORDER);
+        let block = (at * PAGE, order);
+        at += 1 << order;
+        Some(block)
+    })
+}
+
+impl<'a, P: PhysicalWords> Frames<'a, P> {
+    /// An allocator that manages nothing yet. `state` has [`state_bytes`] bytes and lies outside usable memory.
+    pub fn new(memory: P, state: &'a mut [u8]) -> Self {
+        state.fill(NONE);
+        Self { memory, state, lists: [[NIL; ORDERS]; 2], statistics: FrameStatistics { total: 0, free: 0 } }
+    }
+
+    /// Takes over the map's usable memory within a range. Each frame once, and it must be mapped by now.
+    pub fn add(&mut self, map: &MemoryMap, range: core::ops::Range<u64>) {
+        for region in map.usable() {
+            let start = region.start.max(range.start).max(PAGE);
+            let end = region.end.min(range.end).min(self.state.len() as u64 * PAGE);
+            let pages = end.saturating_sub(start) / PAGE;
+            self.statistics.total += pages;
+            for (block, order) in blocks(start, pages) {
+                self.insert(block, order);
+            }
+        }
+    }
+
+    /// How much there is.
+    pub fn statistics(&self) -> FrameStatistics {
+        self.statistics
+    }
+
+    fn link(&mut self, block: u64, order: u32) {
+        let head = &mut self.lists[zone(block)][order as usize];
+        let next = core::mem::replace(head, block);
+        self.memory.write(block, next);
+        self.memory.write(block + 8, NIL);
+        if next != NIL {
+            self.memory.write(next + 8, block);
+        }
+        self.state[(block / PAGE) as usize] = FREE | order as u8;
+    }
+
+    fn unlink(&mut self, block: u64, order: u32) {
+        let (next, previous) = (self.memory.read(block), self.memory.read(block + 8));
+        if previous == NIL {
+            self.lists[zone(block)][order as usize] = next;
+        } else {
+            self.memory.write(previous, next);
+        }
+        if next != NIL {
+            self.memory.write(next + 8, previous);
+        }
+        self.state[(block / PAGE) as usize] = NONE;
+    }
+
+    /// Frees a block and joins it with its buddies.
+    fn insert(&mut self, mut block: u64, mut order: u32) {
+        self.statistics.free += 1 << order;
+        while order < MAX_ORDER {
+            let buddy = block ^ PAGE << order;
+            if self.state.get((buddy / PAGE) as usize) != Some(&(FREE | order as u8)) {
+                break;
+            }
+            self.unlink(buddy, order);
+            block = block.min(buddy);
+            order += 1;
+        }
+        self.link(block, order);
+    }
+
+    fn take(&mut self, zone: usize, order: u32) -> Option<u64> {
+        let found = (order..=MAX_ORDER).find(|&each| self.lists[zone][each as usize] != NIL)?;
+        let block = self.lists[zone][found as usize];
+        self.unlink(block, found);
+        for half in (order..found).rev() {
+            self.link(block + (PAGE << half), half);
+        }
+        self.statistics.free -= 1 << order;
+        Some(block)
+    }
+
+    /// A block of 2^`order` pages, aligned to its size; below 4 GiB if `low`. Not zeroed.
+    pub fn allocate(&mut self, order: u32, low: bool) -> Option<u64> {
+        if order > MAX_ORDER {
+            return None;
+        }
+        let block = if low { None } else { self.take(1, order) }.or_else(|| self.take(0, order))?;
+        self.state[(block / PAGE) as usize] = TAKEN | order as u8;
+        Some(block)
+    }
+
+    /// Takes back a block of this order.
+    pub fn free(&mut self, block: u64, order: u32) -> Result<(), FreeError> {
+        let state = self.state.get_mut((block / PAGE) as usize).ok_or(FreeError::NotTaken)?;
+        if *state != TAKEN | order as u8 || order > MAX_ORDER || block % PAGE != 0 {
+            return Err(FreeError::NotTaken);
+        }
+        *state = NONE;
+        self.insert(block, order);
+        Ok(())
+    }
+
+    /// Exactly `pages` contiguous pages, aligned to the next power of two.
+    pub fn allocate_pages(&mut self, pages: u64) -> Option<u64> {
+        let order = pages.checked_next_power_of_two()?.trailing_zeros();
+        let start = self.allocate(order, false)?;
+        for (block, order) in blocks(start, pages) {
+            self.state[(block / PAGE) as usize] = TAKEN | order as u8;
+        }
+        for (block, order) in blocks(start + pages * PAGE, (1 << order) - pages) {
+            self.insert(block, order);
+        }
+        Some(start)
+    }
+
+    /// Takes back what [`Frames::allocate_pages`] gave, with the same count.
+    pub fn free_pages(&mut self, start: u64, pages: u64) -> Result<(), FreeError> {
+        let taken = |(block, order): (u64, u32)| {
+            self.state.get((block / PAGE) as usize) == Some(&(TAKEN | order as u8))
+        };
+        if start % PAGE != 0 || pages == 0 || !blocks(start, pages).all(taken) {
+            return Err(FreeError::NotTaken);
+        }
+        for (block, order) in blocks(start, pages) {
+            self.state[(block / PAGE) as usize] = NONE;
+            self.insert(block, order);
+        }
+        Ok(())
+    }
+}
+
+/// Single frames kept by one CPU, so that most requests need no common lock.
+pub struct FrameCache {
+    frames: [u64; Self::CAPACITY],
+    count: usize,
+}
+
+impl FrameCache {
+    /// Most frames it holds; half of it is moved at a time.
+    pub const CAPACITY: usize = 64;
+
+    /// An empty cache.
+    pub const fn new() -> Self {
+        Self { frames: [0; Self::CAPACITY], count: 0 }
+    }
+
+    /// A frame, refilling from `source` when empty.
+    pub fn take(&mut self, mut source: impl FnMut() -> Option<u64>) -> Option<u64> {
+        if self.count == 0 {
+            while self.count < Self::CAPACITY / 2 {
+                let Some(frame) = source() else { break };
+                self.frames[self.count] = frame;
+                self.count += 1;
+            }
+        }
+        self.count = self.count.checked_sub(1)?;
+        Some(self.frames[self.count])
+    }
+
+    /// Keeps a frame, draining to `sink` when full.
+    pub fn give(&mut self, frame: u64, mut sink: impl FnMut(u64)) {
+        if self.count == Self::CAPACITY {
+            for &old in &self.frames[..Self::CAPACITY / 2] {
+                sink(old);
+            }
+            self.frames.copy_within(Self::CAPACITY / 2.., 0);
+            self.count = Self::CAPACITY / 2;
+        }
+        self.frames[self.count] = frame;
+        self.count += 1;
+    }
+
+    /// Frames held.
+    pub fn len(&self) -> usize {
+        self.count
+    }
+
+    /// Whether none is held.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+}
+
+impl Default for FrameCache {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,117 @@
+use super::*;
+use crate::memory::map::RegionKind;
+use proptest::prelude::*;
+use std::collections::HashMap;
+use std::vec;
+use std::vec::Vec;
+
+#[derive(Default)]
+struct Fake(HashMap<u64, u64>);
+
+impl PhysicalWords for Fake {
+    fn read(&self, address: u64) -> u64 {
+        self.0[&address]
+    }
+    fn write(&mut self, address: u64, value: u64) {
+        self.0.insert(address, value);
+    }
+}
+
+fn map() -> MemoryMap {
+    let mut map = MemoryMap::new();
+    map.insert(0, 0x9_f000, RegionKind::Usable);
+    map.insert(0x10_0000, 5 << 20, RegionKind::Usable);
+    map.insert(0x20_0000, 0x3_3000, RegionKind::Kernel);
+    map.insert(LOW_END, 3 << 20, RegionKind::Usable);
+    map
+}
+
+#[test]
+fn high_memory_is_preferred_and_low_memory_can_be_asked_for() {
+    let map = map();
+    let mut state = vec![0; state_bytes(&map)];
+    let mut frames = Frames::new(Fake::default(), &mut state);
+    frames.add(&map, 0..LOW_END);
+    frames.add(&map, LOW_END..u64::MAX);
+    assert!(frames.allocate(0, false).unwrap() >= LOW_END);
+    assert!(frames.allocate(0, true).unwrap() < LOW_END);
+    assert_eq!(frames.allocate(MAX_ORDER + 1, false), None);
+    assert_eq!(frames.allocate(MAX_ORDER, false), None);
+}
+
+#[test]
+fn what_was_not_taken_is_not_freed() {
+    let map = map();
+    let mut state = vec![0; state_bytes(&map)];
+    let mut frames = Frames::new(Fake::default(), &mut state);
+    frames.add(&map, 0..LOW_END);
+    frames.add(&map, LOW_END..u64::MAX);
+    let block = frames.allocate(2, false).unwrap();
+    assert_eq!(frames.free(block, 1), Err(FreeError::NotTaken));
+    assert_eq!(frames.free(block + PAGE, 0), Err(FreeError::NotTaken));
+    assert_eq!(frames.free(0x20_0000, 0), Err(FreeError::NotTaken));
+    assert_eq!(frames.free(u64::MAX & !4095, 0), Err(FreeError::NotTaken));
+    assert_eq!(frames.free(block, 2), Ok(()));
+    assert_eq!(frames.free(block, 2), Err(FreeError::NotTaken));
+}
+
+proptest! {
+    #[test]
+    fn blocks_never_overlap_and_all_comes_back(
+        operations in proptest::collection::vec((0u64..40, any::<bool>(), any::<prop::sample::Index>()), 1..300),
+    ) {
+        let map = map();
+        let mut state = vec![0; state_bytes(&map)];
+        let mut frames = Frames::new(Fake::default(), &mut state);
+    frames.add(&map, 0..LOW_END);
+    frames.add(&map, LOW_END..u64::MAX);
+        let before = frames.lists;
+        let statistics = frames.statistics();
+        prop_assert_eq!(statistics.total, statistics.free);
+        let mut taken: Vec<(u64, u64)> = Vec::new();
+        for (pages, take, index) in operations {
+            if take {
+                if pages == 0 { continue; }
+                if let Some(start) = frames.allocate_pages(pages) {
+                    let end = start + pages * PAGE;
+                    prop_assert!(map.usable().any(|region| region.start <= start && end <= region.end));
+                    prop_assert!(taken.iter().all(|&(other, count)| end <= other || other + count * PAGE <= start));
+                    taken.push((start, pages));
+                }
+            } else if !taken.is_empty() {
+                let (start, pages) = taken.swap_remove(index.index(taken.len()));
+                prop_assert_eq!(frames.free_pages(start, pages), Ok(()));
+            }
+            let used: u64 = taken.iter().map(|each| each.1).sum();
+            prop_assert_eq!(frames.statistics().free, statistics.free - used);
+        }
+        for (start, pages) in taken {
+            prop_assert_eq!(frames.free_pages(start, pages), Ok(()));
+        }
+        // The same largest blocks are whole again (the order within a list is not).
+        for (zone, lists) in before.iter().enumerate() {
+            for (order, head) in lists.iter().enumerate() {
+                prop_assert_eq!(*head == NIL, frames.lists[zone][order] == NIL, "order {}", order);
+            }
+        }
+    }
+}
+
+#[test]
+fn the_cache_moves_frames_by_halves() {
+    let mut cache = FrameCache::new();
+    let mut next = 0;
+    let frame = cache.take(|| {
+        next += 1;
+        Some(next * PAGE)
+    });
+    assert_eq!((frame, next, cache.len()), (Some(32 * PAGE), 32, 31));
+    let mut drained = 0;
+    for frame in 100..200 {
+        cache.give(frame * PAGE, |_| drained += 1);
+    }
+    assert_eq!(cache.len() + drained, 131);
+    assert!(cache.len() <= FrameCache::CAPACITY);
+    let mut empty = FrameCache::new();
+    assert_eq!(empty.take(|| None), None);
+}

@@ -1,0 +1,136 @@
+//! Bringing the machine up, from the first Rust instruction to threads on all CPUs.
+
+use crate::acpi::{self, Acpi};
+use crate::bootinfo::{Boot, CommandLine, Reader};
+use crate::cpu::{self, PerCpu};
+use crate::memory::map::{MemoryMap, RegionKind};
+use crate::memory::reserve::{self, Reserve};
+use crate::traps::{self, Tables};
+use crate::{apic, console, exit, frames, irq, paging, smp, symbols, thread, time};
+
+/// Physical memory through the identity map: below 4 GiB, which the boot page tables reach. Page 0 is not read.
+pub struct LowMemory;
+
+impl Reader for LowMemory {
+    fn bytes(&self, address: u64, length: usize) -> Option<&[u8]> {
+        let end = address.checked_add(length as u64)?;
+        if address < 0x400 || end > 1 << 32 {
+            return None;
+        }
+        // SAFETY: the boot page tables map this range; firmware tables are not written while they are read.
+        Some(unsafe { core::slice::from_raw_parts(address as *const u8, length) })
+    }
+}
+
+/// Why the machine can't be brought up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StartError {
+    /// No usable memory below 4 GiB for the first tables.
+    Memory,
+    /// Page tables could not be built.
+    Paging(paging::MapError),
+    /// No local APIC.
+    Apic(apic::ApicError),
+}
+
+/// What was found, for the rest of the system.
+pub struct Machine {
+    /// The ACPI tables, if there are any.
+    pub acpi: Option<Acpi>,
+    /// The kernel command line.
+    pub command_line: CommandLine,
+    /// The VMM's reserve, if memory allows one.
+    pub reserve: Option<Reserve>,
+    /// RAM in bytes, whatever it is used for.
+    pub memory: u64,
+}
+
+static mut FIRST_TABLES: Tables = Tables::new();
+static mut FIRST_CPU: PerCpu = PerCpu::new(0, 0);
+
+/// The very first: exceptions have somewhere to go, the serial line speaks, time runs.
+///
+/// # Safety
+/// Once, on the first CPU, interrupts off, before anything else of this crate.
+pub unsafe fn early() {
+    time::start();
+    // SAFETY: by the contract this runs once, so the statics are borrowed once.
+    unsafe {
+        (*(&raw mut FIRST_CPU)).install();
+        traps::build_idt();
+        cpu::enable_features();
+        (*(&raw mut FIRST_TABLES)).install();
+    }
+    console::init(0x3f8);
+}
+
+/// Memory, interrupts, clocks. What calls this becomes the idle thread of the first CPU; threads can be spawned
+/// afterwards.
+pub fn start(mut boot: Boot) -> Result<Machine, StartError> {
+    let map = &mut boot.map;
+    let memory = map.total(RegionKind::Usable);
+    let [image_start, .., data_end] = paging::image_bounds();
+    let image_end = data_end + symbols::table_bytes() as u64;
+    map.insert(image_start, image_end - image_start, RegionKind::Kernel);
+    // Page 0 and the first megabyte: the BIOS's data, the trampoline, boot information.
+    map.insert(0, 1 << 20, RegionKind::Reserved);
+    let acpi = read_acpi(boot.rsdp);
+    let reserve = reserve::carve(map);
+    if !frames::init(map) {
+        return Err(StartError::Memory);
+    }
+    paging::init(map, image_end).map_err(StartError::Paging)?;
+    frames::add_high(map);
+    apic::init().map_err(StartError::Apic)?;
+    smp::init_first();
+    let clock = time::init(acpi.as_ref().and_then(|acpi| acpi.hpet));
+    apic::calibrate_timer();
+    if let Some(madt) = acpi.as_ref().and_then(|acpi| acpi.madt.as_ref()) {
+        irq::init(madt);
+    }
+    if let Some((port, value)) = acpi.as_ref().and_then(|acpi| acpi.fadt).and_then(|fadt| fadt.reset) {
+        exit::set_reset_register(port, value);
+    }
+    thread::adopt_idle();
+    report(map, memory, reserve.as_ref(), clock);
+    Ok(Machine { acpi, command_line: boot.command_line, reserve, memory })
+}
+
+/// Starts the other CPUs. On a thread, interrupts on.
+pub fn start_cpus(machine: &Machine) {
+    let limit = crate::bootinfo::setting(machine.command_line.as_str(), "cpus").and_then(|text| text.parse().ok());
+    if let Some(madt) = machine.acpi.as_ref().and_then(|acpi| acpi.madt.as_ref()) {
+        smp::start(madt, limit.unwrap_or(cpu::MAX_CPUS));
+    }
+    log::info!("{} CPU{}", cpu::count(), if cpu::count() == 1 { "" } else { "s" });
+}
+
+fn read_acpi(rsdp: Option<u64>) -> Option<Acpi> {
+    let rsdp = rsdp.or_else(|| acpi::find_rsdp(&LowMemory))?;
+    match acpi::read(&LowMemory, rsdp) {
+        Ok(acpi) => Some(acpi),
+        Err(error) => {
+            log::warn!("ACPI tables at {rsdp:#x} can't be used: {error:?}");
+            None
+        }
+    }
+}
+
+fn report(map: &MemoryMap, memory: u64, reserve: Option<&Reserve>, clock: time::ClockSource) {
+    log::info!("memory {} MiB, free {} MiB", memory >> 20, frames::statistics().free >> 8);
+    if map.is_truncated() {
+        log::warn!("the memory map has more regions than fit; some memory is not used");
+    }
+    match reserve {
+        Some(reserve) => log::info!(
+            "VMM reserve {} MiB at {:#x}, {}.{} % of memory",
+            reserve.length >> 20,
+            reserve.start,
+            reserve.per_mille() / 10,
+            reserve.per_mille() % 10
+        ),
+        None => log::warn!("no room for a VMM reserve: this machine stays native"),
+    }
+    let (mode, timer, hertz) = apic::describe();
+    log::info!("TSC {} MHz ({clock:?}), {mode}, timer {timer} {} MHz", time::tsc_hertz() / 1_000_000, hertz / 1_000_000);
+}
