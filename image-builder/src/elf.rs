@@ -5,8 +5,6 @@ mod checks;
 mod redzone;
 mod rewrite;
 mod symbols;
-#[cfg(test)]
-mod tests;
 
 pub use redzone::Below;
 

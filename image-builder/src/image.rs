@@ -99,9 +99,23 @@ fn make(tree: &Path, output: &Path) -> Result<(), ImageError> {
     command.arg(tree);
     command.args(["--", "-volid", "QUICKSILVER", "-volume_date", "uuid", VOLUME_DATE]);
     command.args(["-volume_date", "all_file_dates", VOLUME_DATE]);
-    let result = run(command).and_then(|()| fs::rename(&new, output).map_err(at(output)));
+    let result = run(command)
+        .and_then(|()| settle_serial_number(&new).map_err(at(&new)))
+        .and_then(|()| fs::rename(&new, output).map_err(at(output)));
     drop(fs::remove_file(&new));
     result
+}
+
+/// Gives the EFI system partition a fixed serial number: mformat takes the time of day. The partition's boot sector is the
+/// one with FAT's extended boot signature (0x29 at offset 38) and name.
+fn settle_serial_number(iso: &Path) -> io::Result<()> {
+    let mut bytes = fs::read(iso)?;
+    for sector in bytes.chunks_exact_mut(2048) {
+        if sector[38] == 0x29 && sector[54..].starts_with(b"FAT1") && sector[510..512] == [0x55, 0xaa] {
+            sector[39..43].copy_from_slice(b"QSVR");
+        }
+    }
+    fs::write(iso, bytes)
 }
 
 fn run(mut command: Command) -> Result<(), ImageError> {

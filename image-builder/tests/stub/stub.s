@@ -82,6 +82,7 @@ put:
 _start:
     hlt
     jmp _start
+    .skip 16, 0x90
     .size _start, . - _start
 
     .section .rodata, "a"

@@ -116,6 +116,9 @@ pub struct RunOptions {
     /// Pack the files of a directory into the image
     #[arg(long, value_name = "DIR")]
     pub files: Option<PathBuf>,
+    /// Boot this ELF image instead of building one
+    #[arg(long, value_name = "FILE", conflicts_with = "files")]
+    pub elf: Option<PathBuf>,
     /// Settings for the kernel's command line, such as "log=debug kv.maxmemory=64mb"
     #[arg(long, value_name = "KEY=VALUE...")]
     pub append: Vec<String>,

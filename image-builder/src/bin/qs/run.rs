@@ -20,15 +20,16 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub fn run(options: Box<RunOptions>) -> Result<ExitCode, Error> {
     let config = options.config();
     config.validate()?;
-    let workspace = Workspace::find()?;
-    workspace.check_apps(&options.app)?;
+    if options.elf.is_none() {
+        Workspace::find()?.check_apps(&options.app)?;
+    }
     let builder = Machine::builder().config(config).wished_ports();
     tools::require(&builder.tools())?;
     tools::qemu(options.qemu.as_deref())?;
 
     let registry = Registry::of_user()?;
     let claim = registry.claim(options.name.as_deref(), &options.app)?;
-    let result = build_and_boot(&options, &workspace, builder, &claim);
+    let result = build_and_boot(&options, builder, &claim);
     match result {
         // A machine in the background keeps its name.
         Ok(ExitCode::Done) if options.detach => {}
@@ -37,22 +38,22 @@ pub fn run(options: Box<RunOptions>) -> Result<ExitCode, Error> {
     result
 }
 
-fn build_and_boot(
-    options: &RunOptions,
-    workspace: &Workspace,
-    builder: Builder,
-    claim: &Claim,
-) -> Result<ExitCode, Error> {
-    output::progress(format_args!("building {}", options.app));
-    let image = kernel::image(workspace, &options.app, options.files.as_deref())?;
-    output::progress(format_args!("image {}: {}", image.elf.display(), image.report));
-
-    let builder = builder.elf(&image.elf).named(&claim.name, &claim.directory);
+fn build_and_boot(options: &RunOptions, builder: Builder, claim: &Claim) -> Result<ExitCode, Error> {
+    let elf = match &options.elf {
+        Some(path) => path.clone(),
+        None => {
+            output::progress(format_args!("building {}", options.app));
+            let image = kernel::image(&Workspace::find()?, &options.app, options.files.as_deref())?;
+            output::progress(format_args!("image {}: {}", image.elf.display(), image.report));
+            image.elf
+        }
+    };
+    let builder = builder.elf(&elf).named(&claim.name, &claim.directory);
     let builder = if options.detach { builder.detached() } else { builder.console_on_stdout() };
     let machine = builder.spawn()?;
     claim.record(&state(&machine, &options.app))?;
     announce(&machine, options);
-    if options.detach { detach(machine, options) } else { Ok(stay(machine, options)) }
+    if options.detach { detach(machine, options) } else { stay(&machine, options) }
 }
 
 fn announce(machine: &Machine, options: &RunOptions) {
@@ -80,9 +81,28 @@ fn announce(machine: &Machine, options: &RunOptions) {
     }
 }
 
-/// Waits for the application and leaves the machine alone. On failure the machine ends.
+/// Runs `work` while a signal to us ends the machine.
+fn ending_on_signals<T>(machine: &Machine, work: impl FnOnce() -> T) -> Result<T, Error> {
+    let what = "signals".to_owned();
+    let mut signals =
+        Signals::new([SIGINT, SIGTERM, SIGHUP]).map_err(|error| MachineError::Io { what, error })?;
+    let handle = signals.handle();
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            if signals.forever().next().is_some() {
+                // An end that needs force is still the end that was asked for.
+                drop(machine.process().end(PATIENCE));
+            }
+        });
+        let result = work();
+        handle.close();
+        Ok(result)
+    })
+}
+
+/// Waits for the application and leaves the machine alone. On failure, or when a signal comes first, the machine ends.
 fn detach(machine: Machine, options: &RunOptions) -> Result<ExitCode, Error> {
-    wait_answering(&machine, &options.app)?;
+    ending_on_signals(&machine, || wait_answering(&machine, &options.app))??;
     output::progress(format_args!("answers after {:.2} s", machine.started().elapsed().as_secs_f64()));
     if options.json {
         output::data(json!({
@@ -100,48 +120,28 @@ fn detach(machine: Machine, options: &RunOptions) -> Result<ExitCode, Error> {
 }
 
 /// Stays with the machine until it ends, by itself or by a signal to us.
-fn stay(machine: Machine, options: &RunOptions) -> ExitCode {
-    let machine = &machine;
-    let mut signals = match Signals::new([SIGINT, SIGTERM, SIGHUP]) {
-        Ok(signals) => signals,
-        Err(error) => {
-            output::error(&error);
-            return ExitCode::Failed;
-        }
-    };
-    let handle = signals.handle();
-    thread::scope(|scope| {
-        scope.spawn(move || {
-            if signals.forever().next().is_some() {
-                // An end that needs force is still the end that was asked for.
-                drop(machine.process().end(PATIENCE));
-            }
-        });
-        // The log's readers are told on the standard error where to go; the log goes on meanwhile.
-        scope.spawn(|| match wait_answering(machine, &options.app) {
-            Ok(()) => output::progress(format_args!("{} (Ctrl-C ends the machine)", listening(machine))),
-            Err(Error::Machine(MachineError::Timeout { awaited, patience, .. })) => {
-                output::progress(format_args!("still no {awaited} after {} s", patience.as_secs()));
-            }
-            Err(_) => {}
-        });
-        let end = machine.wait_exit(Duration::MAX);
-        handle.close();
-        match end {
-            Ok(end) if end.is_good() => {
-                output::progress(format_args!("machine '{}': {end}", machine.name()));
-                ExitCode::Done
-            }
-            Ok(end) => {
-                output::error(&format_args!("machine '{}': {end}", machine.name()));
-                ExitCode::Failed
-            }
-            Err(error) => {
-                output::error(&error);
-                ExitCode::Failed
-            }
-        }
-    })
+fn stay(machine: &Machine, options: &RunOptions) -> Result<ExitCode, Error> {
+    let end = ending_on_signals(machine, || {
+        thread::scope(|scope| {
+            // The log goes to the standard output meanwhile.
+            scope.spawn(|| match wait_answering(machine, &options.app) {
+                Ok(()) => output::progress(format_args!("{} (Ctrl-C ends the machine)", listening(machine))),
+                Err(Error::Machine(MachineError::Timeout { awaited, patience, .. })) => {
+                    output::progress(format_args!("still no {awaited} after {} s", patience.as_secs()));
+                }
+                // The machine has ended, which is told below.
+                Err(_) => {}
+            });
+            machine.wait_exit(Duration::MAX)
+        })
+    })??;
+    if end.is_good() {
+        output::progress(format_args!("machine '{}': {end}", machine.name()));
+        Ok(ExitCode::Done)
+    } else {
+        output::error(&format_args!("machine '{}': {end}", machine.name()));
+        Ok(ExitCode::Failed)
+    }
 }
 
 /// Waits until each application that serves under a name of its own answers; for others, until all are up.
