@@ -56,10 +56,11 @@ pub unsafe fn early() {
     time::start();
     // SAFETY: by the contract this runs once, so the statics are borrowed once.
     unsafe {
-        (*(&raw mut FIRST_CPU)).install();
         traps::build_idt();
         cpu::enable_features();
         (*(&raw mut FIRST_TABLES)).install();
+        // After the tables: loading the GS selector clears GS's base.
+        (*(&raw mut FIRST_CPU)).install();
     }
     console::init(0x3f8);
 }
