@@ -69,8 +69,7 @@ pub fn arguments(
     network(&mut line, config, ports);
     line.option("-device", format!("virtio-rng-{}", bus(config.machine)));
     if let Some(disk) = &config.disk {
-        let format = if is_qcow2(disk) { "qcow2" } else { "raw" };
-        line.option("-drive", format!("if=none,id=disk0,format={format},file={}", escaped(disk)));
+        line.option("-drive", format!("if=none,id=disk0,format={},file={}", format(disk), escaped(disk)));
         line.option("-device", format!("virtio-blk-{},drive=disk0", bus(config.machine)));
     }
     line.0.extend(config.qemu_args.iter().map(OsString::from));
@@ -109,7 +108,6 @@ fn bus(machine: MachineType) -> &'static str {
 }
 
 fn boot(line: &mut Line, config: &Config, files: &Files) {
-    let image = escaped(&files.image);
     if config.boot == Boot::Direct {
         line.option("-kernel", files.image.clone());
         if !config.command_line.is_empty() {
@@ -129,7 +127,8 @@ fn boot(line: &mut Line, config: &Config, files: &Files) {
     if config.medium == Medium::Usb {
         line.option("-device", "qemu-xhci,id=xhci");
     }
-    line.option("-drive", format!("if=none,id=medium,format=raw,{drive},file={image}"));
+    let (format, image) = (format(&files.image), escaped(&files.image));
+    line.option("-drive", format!("if=none,id=medium,format={format},{drive},file={image}"));
     line.option("-device", format!("{device},drive=medium,bootindex=0"));
 }
 
@@ -171,10 +170,12 @@ fn escaped(path: &Path) -> String {
     path.to_string_lossy().replace(',', ",,")
 }
 
-fn is_qcow2(path: &Path) -> bool {
+/// The format of a disk image: qcow2 by its magic, everything else is raw.
+fn format(path: &Path) -> &'static str {
     use std::io::Read;
     let mut magic = [0; 4];
-    std::fs::File::open(path).and_then(|mut file| file.read_exact(&mut magic)).is_ok() && magic == *b"QFI\xfb"
+    let read = std::fs::File::open(path).and_then(|mut file| file.read_exact(&mut magic));
+    if read.is_ok() && magic == *b"QFI\xfb" { "qcow2" } else { "raw" }
 }
 
 #[cfg(test)]

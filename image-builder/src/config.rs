@@ -20,6 +20,8 @@ pub enum ConfigError {
         "microvm has neither a CD drive nor firmware that boots one: take --boot direct, or --machine q35 or pc"
     )]
     MicrovmBoot,
+    #[error("a boot image needs firmware to boot it: take BIOS or UEFI")]
+    ImageWithoutFirmware,
     #[error("--forward needs the user network; a machine on a tap device is reached at its own address")]
     ForwardOnTap,
 }

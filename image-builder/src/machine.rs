@@ -4,6 +4,7 @@ mod builder;
 mod end;
 mod probe;
 mod serial;
+mod start;
 
 pub use builder::Builder;
 pub use end::End;

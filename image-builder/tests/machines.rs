@@ -116,3 +116,17 @@ fn equal_inputs_give_equal_isos() {
     let [a, b] = paths.map(|path| std::fs::read(path).unwrap());
     assert!(a == b, "{} and {} bytes", a.len(), b.len());
 }
+
+#[test]
+fn disk_images_boot_as_disks() {
+    let directory = std::path::Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let (raw, qcow2) = (directory.join("disk.img"), directory.join("disk.qcow2"));
+    image::raw(stub::finished(), "", &raw).unwrap();
+    image::qcow2(stub::finished(), "", &qcow2).unwrap();
+    assert_eq!(std::fs::metadata(&raw).unwrap().len() % (1 << 20), 0);
+    for boot in [Boot::Bios, Boot::Uefi] {
+        boots(Machine::builder().boot_image(&raw).boot(boot).medium(Medium::Disk));
+    }
+    boots(Machine::builder().boot_image(&qcow2).boot(Boot::Bios).medium(Medium::Disk));
+    assert!(raw.exists() && qcow2.exists());
+}
