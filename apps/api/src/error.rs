@@ -29,8 +29,8 @@ impl fmt::Display for AppError {
         match self {
             Self::OutOfMemory => write!(f, "out of memory"),
             Self::Setting { key, expected } => write!(f, "setting {key} must be {expected}"),
-            Self::Bind(error) => write!(f, "no listener: {error:?}"),
-            Self::Tcp(error) => write!(f, "connection: {error:?}"),
+            Self::Bind(error) => write!(f, "no listener: {error}"),
+            Self::Tcp(error) => write!(f, "connection: {error}"),
             Self::Thread(error) => write!(f, "no thread: {error:?}"),
         }
     }

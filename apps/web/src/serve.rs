@@ -171,7 +171,7 @@ impl Registered {
 
     async fn serve(self) {
         if let Err(error) = self.exchange().await {
-            log::debug!("{error:?}");
+            log::debug!("{error}");
         }
     }
 
