@@ -2,8 +2,9 @@
 //! stack overwrites it.
 //!
 //! The search is by the operands alone: an access below `rsp`, or below `rbp` further down than the function ever moves
-//! `rsp`. Addresses taken with `lea` do not count, and code that a function reaches by computed addresses is missed; the
-//! compiler writes red zone accesses in neither way.
+//! `rsp`. With an index register the displacement alone says little (`[rsp + rcx - 1]` may be the end of an array), so such
+//! an access counts where the whole frame would have to be in the red zone: in a function that calls nothing and never
+//! lowers `rsp` for its frame. Addresses taken with `lea` do not count.
 
 use std::fmt;
 
@@ -33,10 +34,17 @@ impl fmt::Display for Below {
 impl Below {
     /// Whether the function comes from the crates that Rust ships compiled, whose flags are not ours.
     pub fn is_precompiled(&self) -> bool {
-        let path = self.function.trim_start_matches(['<', '&']);
-        ["core", "alloc", "compiler_builtins"]
-            .iter()
-            .any(|name| path.strip_prefix(name).is_some_and(|rest| rest.starts_with(['[', ':'])))
+        const PRIMITIVES: [&str; 17] = [
+            "u8", "u16", "u32", "u64", "u128", "usize", "i8", "i16", "i32", "i64", "i128", "isize", "f32",
+            "f64", "bool", "char", "str",
+        ];
+        let path = self.function.trim_start_matches('<');
+        // Only `core` implements its traits for primitive types.
+        let implemented_in_core =
+            path.split_once(" as core::").is_some_and(|(primitive, _)| PRIMITIVES.contains(&primitive));
+        let in_crate = |name: &str| path.strip_prefix(name).is_some_and(|rest| rest.starts_with("::"));
+        implemented_in_core
+            || ["core", "alloc", "compiler_builtins"].into_iter().any(in_crate)
             // The C names of compiler_builtins' functions: `__udivti3` and its like.
             || (path.starts_with("__") && !path.contains(':'))
     }
@@ -70,9 +78,14 @@ fn below(code: &[u8], address: u64) -> Option<u64> {
     let instructions: Vec<Instruction> =
         Decoder::with_ip(64, code, address, DecoderOptions::NONE).into_iter().collect();
     let frame = frame_size(&instructions);
+    let frameless = !instructions
+        .iter()
+        .any(|instruction| instruction.mnemonic() == Mnemonic::Call || lowers_stack_pointer(instruction));
     let offender = instructions.iter().find(|instruction| {
         let displacement = instruction.memory_displacement64() as i64;
+        let certain = frameless || instruction.memory_index() == Register::None;
         touches_memory(instruction)
+            && certain
             && match instruction.memory_base() {
                 Register::RSP => displacement < 0,
                 Register::RBP => frame.is_some_and(|frame| displacement < -frame),
@@ -88,6 +101,13 @@ fn touches_memory(instruction: &Instruction) -> bool {
         Mnemonic::Lea | Mnemonic::Nop | Mnemonic::Prefetcht0 | Mnemonic::Prefetcht1 | Mnemonic::Prefetcht2
     );
     !address_only && (0..instruction.op_count()).any(|operand| instruction.op_kind(operand) == OpKind::Memory)
+}
+
+/// Whether an instruction makes room for a frame, pushes of registers aside.
+fn lowers_stack_pointer(instruction: &Instruction) -> bool {
+    matches!(instruction.mnemonic(), Mnemonic::Sub | Mnemonic::And)
+        && instruction.op_kind(0) == OpKind::Register
+        && instruction.op_register(0) == Register::RSP
 }
 
 /// How far below `rbp` the stack pointer goes at most, if `rbp` is a frame pointer of a frame of known size.
@@ -149,6 +169,12 @@ mod tests {
                 "sub rsp, 16; mov [rbp-24], rax",
             ),
             (&[0x48, 0x89, 0x45, 0xf8, 0xc3], None, "rbp as any register"),
+            (&[0x88, 0x44, 0x0c, 0xff, 0xc3], Some(0), "a leaf's mov [rsp+rcx-1], al"),
+            (
+                &[0x48, 0x83, 0xec, 0x10, 0x88, 0x44, 0x0c, 0xff, 0x48, 0x83, 0xc4, 0x10, 0xc3],
+                None,
+                "sub rsp, 16; mov [rsp+rcx-1], al",
+            ),
         ] {
             assert_eq!(below(code, 0), expected, "{what}");
         }
@@ -162,6 +188,7 @@ mod tests {
         assert!(is_precompiled("<core::str::Chars as core::fmt::Debug>::fmt"));
         assert!(is_precompiled("compiler_builtins::float::f128"));
         assert!(is_precompiled("__udivti3"));
+        assert!(is_precompiled("<u128 as core::fmt::Display>::fmt"));
         assert!(!is_precompiled("machine::time::now"));
         assert!(!is_precompiled("<net::tcp::TcpStream as core::fmt::Debug>::fmt"));
         assert!(!is_precompiled("corelib::x"));
