@@ -45,6 +45,10 @@ pub fn arguments(
     }
     line.option("-display", "none");
     line.option("-machine", machine(config.machine));
+    if config.machine == MachineType::Microvm {
+        // QEMU's virtio-mmio speaks the version before the standard unless told otherwise.
+        line.option("-global", "virtio-mmio.force-legacy=false");
+    }
     line.option("-accel", config.accelerator.to_string());
     line.option("-cpu", "max");
     line.option("-smp", config.cpus.to_string());
@@ -218,6 +222,7 @@ mod tests {
         let line = line(&config);
         assert!(!line.contains("-pci"), "{line}");
         assert!(line.contains("virtio-blk-device,drive=disk0"), "{line}");
+        assert!(line.contains("virtio-mmio.force-legacy=false"), "{line}");
     }
 
     #[test]
