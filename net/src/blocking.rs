@@ -1,0 +1,58 @@
+//! The same sockets for threads that wait. Every call sends what it has queued.
+
+use crate::error::{ConnectError, TcpError, UdpError};
+use crate::runtime::{block, flush};
+use crate::{ListenOptions, TcpListener, TcpStream, UdpSocket};
+use core::net::SocketAddr;
+
+/// Waits for the next connection.
+pub fn accept(listener: &TcpListener) -> TcpStream {
+    listener.accept_blocking()
+}
+
+/// Opens a connection.
+pub fn connect(remote: SocketAddr, options: &ListenOptions) -> Result<TcpStream, ConnectError> {
+    let stream = TcpStream::begin(remote, options)?;
+    block(|waker| stream.poll_connected(waker))?;
+    Ok(stream)
+}
+
+/// Waits for data and reads it; 0 bytes is the end of the stream.
+pub fn read(stream: &TcpStream, buffer: &mut [u8]) -> Result<usize, TcpError> {
+    block(|waker| stream.poll_read(waker, buffer))
+}
+
+/// See [`TcpStream::read_with`].
+pub fn read_with<R>(stream: &TcpStream, f: impl FnOnce(&[u8]) -> (usize, R)) -> Result<R, TcpError> {
+    let mut f = Some(f);
+    block(|waker| stream.poll_read_with(waker, &mut f))
+}
+
+/// Waits for room and writes as much of `data` as there is room for.
+pub fn write(stream: &TcpStream, data: &[u8]) -> Result<usize, TcpError> {
+    let count = block(|waker| stream.poll_write(waker, data));
+    flush();
+    count
+}
+
+/// Writes all of `data`.
+pub fn write_all(stream: &TcpStream, mut data: &[u8]) -> Result<(), TcpError> {
+    while !data.is_empty() {
+        let count = block(|waker| stream.poll_write(waker, data))?;
+        data = &data[count..];
+    }
+    flush();
+    Ok(())
+}
+
+/// Sends a datagram.
+pub fn send_to(socket: &UdpSocket, data: &[u8], to: SocketAddr) -> Result<(), UdpError> {
+    let result = block(|waker| socket.poll_send(waker, data, to));
+    flush();
+    result
+}
+
+/// Waits for a datagram. Returns its length and sender; what is longer than `buffer` is cut off.
+pub fn recv_from(socket: &UdpSocket, buffer: &mut [u8]) -> (usize, SocketAddr) {
+    block(|waker| socket.poll_receive(waker, buffer))
+}

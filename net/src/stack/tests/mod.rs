@@ -1,0 +1,7 @@
+//! Two stacks back to back.
+
+mod fake;
+mod hostile;
+mod life;
+mod others;
+mod streams;
