@@ -7,9 +7,11 @@
 //! | [`namespace`] | a network namespace of one's own, with tap devices |
 //! | [`noise`] | reproducible random bytes, and mutations of valid input |
 //! | [`slots`] | how many machines run at a time |
+//! | [`targets`] | the fuzz targets: one for each parser |
 
 pub mod load;
 pub mod namespace;
 pub mod noise;
 pub mod program;
 pub mod slots;
+pub mod targets;

@@ -61,7 +61,7 @@ impl System {
             builder = builder.tap(tap).append(&format!("ip={guest}/24,gw={host}"));
         }
         if let Some(counter) = setting.counter {
-            let plugin = format!("{},file={}", peer.counter.display(), counter.display());
+            let plugin = format!("{},counter={}", peer.counter.display(), counter.display());
             builder = builder.icount().qemu_arg("-plugin").qemu_arg(&plugin);
         }
         Ok(System::Quicksilver(Box::new(builder.spawn()?)))
@@ -172,7 +172,7 @@ impl Linux {
         }
         command.args(["-device", "virtio-net-pci,netdev=net0,romfile=", "-device", "virtio-rng-pci"]);
         if let Some(counter) = setting.counter {
-            let plugin = format!("{},file={}", peer.counter.display(), counter.display());
+            let plugin = format!("{},counter={}", peer.counter.display(), counter.display());
             command.args(["-icount", "shift=0", "-plugin", &plugin]);
         }
         let started = Instant::now();

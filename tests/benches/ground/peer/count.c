@@ -1,7 +1,7 @@
 /*
  * A QEMU TCG plugin that counts the guest's instructions, idle time left out, in a file that others can map.
  *
- *   qemu-system-x86_64 -plugin count.so,file=COUNTER
+ *   qemu-system-x86_64 -plugin count.so,counter=COUNTER
  *
  * COUNTER is 8 bytes: the instructions executed so far on all CPUs, little-endian. Debian ships no qemu-plugin.h, so the
  * few functions of plugin API version 1 (QEMU 4.2 to 8.2) that are needed are declared here.
@@ -41,9 +41,9 @@ static void on_translation(plugin_id id, struct qemu_plugin_tb *block)
 __attribute__((visibility("default"))) int qemu_plugin_install(plugin_id id, const void *info, int argc, char **argv)
 {
     (void)info;
-    if (argc != 1 || strncmp(argv[0], "file=", 5) != 0)
+    if (argc != 1 || strncmp(argv[0], "counter=", 8) != 0)
         return -1;
-    int file = open(argv[0] + 5, O_RDWR | O_CREAT, 0600);
+    int file = open(argv[0] + 8, O_RDWR | O_CREAT, 0600);
     if (file < 0 || ftruncate(file, sizeof *counter) != 0)
         return -1;
     counter = mmap(NULL, sizeof *counter, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
