@@ -1,1 +1,30 @@
+//! A Redis-compatible store: what Redis 7.0 does, in memory only.
+//!
+//! The core is pure: a [`Store`] holds the data, a [`Session`] per connection turns bytes into replies. [`Server`] serves
+//! them on TCP port 6379 of an image. From the outside in: `session` (buffers), `resp` (requests), `commands` (one file
+//! for each type of value), `store` (keys, expiry, memory account), `value`, `table` and `order` (structures).
 #![no_std]
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
+
+mod bytes;
+mod client;
+mod commands;
+mod config;
+mod failure;
+mod glob;
+mod hash;
+mod number;
+mod order;
+mod reply;
+mod resp;
+mod session;
+mod store;
+mod table;
+mod value;
+
+pub use client::Client;
+pub use config::parse_memory;
+pub use session::{Fed, Session, Status};
+pub use store::Store;
