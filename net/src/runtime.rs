@@ -26,11 +26,12 @@ const FULL_ROUNDS: u32 = 4;
 /// For how long they get it.
 const BREATHER: Duration = Duration::from_micros(200);
 
+#[cfg(test)]
+mod tests;
+
 struct Running {
     stack: Stack,
     device: Box<dyn NetDevice>,
-    /// An empty list, kept for its memory.
-    spare: Vec<Waker>,
 }
 
 static RUNNING: Mutex<Option<Running>> = Mutex::new(None);
@@ -57,7 +58,7 @@ pub fn start(
         return Err(StartError::AlreadyStarted);
     }
     let stack = Stack::new(&mut *device, &config, random, Instant::now().as_nanos())?;
-    *running = Some(Running { stack, device, spare: Vec::new() });
+    *running = Some(Running { stack, device });
     drop(running);
     match Builder::new("net").priority(Priority::High).spawn(run) {
         Ok(handle) => THREAD.call_once(|| handle.thread().clone()),
@@ -107,7 +108,7 @@ pub fn flush() {
     if !PENDING.swap(false, Ordering::Acquire) {
         return;
     }
-    with_running(|running, now| {
+    with_running(&mut Vec::new(), |running, now| {
         running.stack.egress(now, &mut *running.device);
         running.device.flush();
     });
@@ -115,10 +116,11 @@ pub fn flush() {
 
 /// Runs `f` with the stack and the time, and afterwards whatever it woke. `None` before the start.
 pub(crate) fn with_stack<R>(f: impl FnOnce(&mut Stack, u64) -> R) -> Option<R> {
-    with_running(|running, now| f(&mut running.stack, now))
+    with_running(&mut Vec::new(), |running, now| f(&mut running.stack, now))
 }
 
-fn with_running<R>(f: impl FnOnce(&mut Running, u64) -> R) -> Option<R> {
+/// `list` is empty before and after; a caller that keeps it keeps its memory.
+fn with_running<R>(list: &mut Vec<Waker>, f: impl FnOnce(&mut Running, u64) -> R) -> Option<R> {
     let mut guard = RUNNING.lock();
     let running = guard.as_mut()?;
     let result = f(running, Instant::now().as_nanos());
@@ -126,31 +128,16 @@ fn with_running<R>(f: impl FnOnce(&mut Running, u64) -> R) -> Option<R> {
         PENDING.store(true, Ordering::Release);
     }
     let late = running.stack.next_deadline().is_some_and(|at| at < ASLEEP_UNTIL.load(Ordering::Relaxed));
-    let mut wakers = Vec::new();
-    if running.stack.has_wakers() {
-        wakers = running.stack.take_wakers(core::mem::take(&mut running.spare));
-    }
+    running.stack.swap_wakers(list);
     drop(guard);
     if late {
         unpark();
     }
-    wake(wakers);
-    Some(result)
-}
-
-/// Wakes without the lock, and gives the list back for its memory.
-fn wake(mut wakers: Vec<Waker>) {
-    if wakers.capacity() == 0 {
-        return;
-    }
-    for waker in wakers.drain(..) {
+    // Without the lock: whoever is woken will want it.
+    for waker in list.drain(..) {
         waker.wake();
     }
-    if let Some(running) = RUNNING.lock().as_mut()
-        && running.spare.capacity() == 0
-    {
-        running.spare = wakers;
-    }
+    Some(result)
 }
 
 fn unpark() {
@@ -162,9 +149,10 @@ fn unpark() {
 /// What the network thread does for ever.
 fn run() {
     let mut full_rounds = 0;
+    let mut wakers = Vec::new();
     loop {
         ASLEEP_UNTIL.store(0, Ordering::Relaxed);
-        let (more, deadline) = with_running(round).expect("started before its thread");
+        let (more, deadline) = with_running(&mut wakers, round).expect("started before its thread");
         if more {
             full_rounds += 1;
             if full_rounds >= FULL_ROUNDS && !thread::is_uncontended() {
@@ -199,6 +187,10 @@ fn round(running: &mut Running, now: u64) -> (bool, Option<u64>) {
 
 /// Polls with this thread's waker until ready, sleeping in between. Sends what is queued before it sleeps.
 pub(crate) fn block<R>(mut poll: impl FnMut(&Waker) -> Poll<R>) -> R {
+    // A waker of our own costs an allocation; often there is nothing to wait for.
+    if let Poll::Ready(result) = poll(Waker::noop()) {
+        return result;
+    }
     let waker = Waker::from(Arc::new(thread::current()));
     loop {
         if let Poll::Ready(result) = poll(&waker) {

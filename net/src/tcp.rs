@@ -144,8 +144,12 @@ impl TcpStream {
     }
 
     pub(crate) fn poll_write(&self, waker: &Waker, data: &[u8]) -> Poll<Result<usize, TcpError>> {
-        with_stack(|stack, _| stack.write(self.id, Some(waker), data))
-            .unwrap_or(Poll::Ready(Err(TcpError::Reset)))
+        let result = with_stack(|stack, _| stack.write(self.id, Some(waker), data));
+        if let Some(Poll::Pending) = result {
+            // Full: what is queued has to leave before there is room, however long other tasks go on.
+            runtime::flush();
+        }
+        result.unwrap_or(Poll::Ready(Err(TcpError::Reset)))
     }
 
     /// Queues all of `data`, waiting for room as often as it takes.

@@ -19,7 +19,7 @@ mod sockets;
 mod timers;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub(crate) use connection::Id;
 pub(crate) use datagram::UdpId;
@@ -172,14 +172,11 @@ impl Stack {
         !self.dirty.is_empty() || self.common.dirty || self.announce
     }
 
-    /// Hands over the wakers to be woken, and takes an empty list for the next ones.
-    pub(crate) fn take_wakers(&mut self, empty: Vec<Waker>) -> Vec<Waker> {
-        core::mem::replace(&mut self.wakers, empty)
-    }
-
-    /// Whether there are wakers to be woken.
-    pub(crate) fn has_wakers(&self) -> bool {
-        !self.wakers.is_empty()
+    /// Hands over the wakers to be woken, in exchange for an empty list for the next ones.
+    pub(crate) fn swap_wakers(&mut self, list: &mut Vec<Waker>) {
+        if !self.wakers.is_empty() {
+            core::mem::swap(&mut self.wakers, list);
+        }
     }
 
     /// What was counted.

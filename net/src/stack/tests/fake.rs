@@ -222,9 +222,9 @@ impl Host {
     pub(crate) fn poll(&mut self, now: u64) -> usize {
         let count = self.stack.poll(now, &mut self.device, 64);
         self.device.flush();
-        for waker in self.stack.take_wakers(Vec::new()) {
-            waker.wake();
-        }
+        let mut wakers = Vec::new();
+        self.stack.swap_wakers(&mut wakers);
+        wakers.into_iter().for_each(Waker::wake);
         assert_eq!(self.device.lent, 0, "frames are given back");
         count
     }

@@ -1,6 +1,6 @@
 //! Two stacks back to back.
 
-mod fake;
+pub(crate) mod fake;
 mod hostile;
 mod life;
 mod others;
