@@ -19,6 +19,7 @@ mod number;
 mod order;
 mod reply;
 mod resp;
+mod server;
 mod session;
 mod store;
 mod table;
@@ -26,5 +27,6 @@ mod value;
 
 pub use client::Client;
 pub use config::parse_memory;
+pub use server::Server;
 pub use session::{Fed, Session, Status};
 pub use store::Store;

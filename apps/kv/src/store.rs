@@ -255,6 +255,13 @@ impl Store {
         true
     }
 
+    /// Whether there are as many connections as there may be. Counts one that is turned away for that.
+    pub(crate) fn is_full(&mut self) -> bool {
+        let full = self.clients.len() >= self.config.max_clients;
+        self.stats.rejected += u64::from(full);
+        full
+    }
+
     /// Adds a connection.
     pub(crate) fn join(&mut self, address: String, now: u64) -> Rc<Client> {
         let client = Client::new(self.next_client, address, now, self.config.password.is_empty());
