@@ -122,11 +122,11 @@ fn serve(store: &mut kv::Store, sender: &mpsc::Sender<Event>, events: &mpsc::Rec
         let Some(connection) = connections.get_mut(&number) else { continue };
         let mut all = std::mem::take(&mut connection.kept);
         all.extend_from_slice(&input);
-        if ended || !connection.go_on(store, &all) {
-            if let Some(mut connection) = connections.remove(&number) {
-                connection.session.close(store);
-                let _ = connection.stream.shutdown(std::net::Shutdown::Both);
-            }
+        if (ended || !connection.go_on(store, &all))
+            && let Some(mut connection) = connections.remove(&number)
+        {
+            connection.session.close(store);
+            let _ = connection.stream.shutdown(std::net::Shutdown::Both);
         }
     }
 }

@@ -75,6 +75,7 @@ pub struct Client {
     pub(crate) reply: Cell<ReplyMode>,
     pub(crate) no_evict: Cell<bool>,
     pub(crate) blocked: RefCell<Option<Blocked>>,
+    subscriptions: Cell<usize>,
     pub(crate) channels: RefCell<BTreeMap<Vec<u8>, ()>>,
     pub(crate) patterns: RefCell<BTreeMap<Vec<u8>, ()>>,
     mail: RefCell<Vec<u8>>,
@@ -102,6 +103,7 @@ impl Client {
             reply: Cell::new(ReplyMode::On),
             no_evict: Cell::new(false),
             blocked: RefCell::new(None),
+            subscriptions: Cell::new(0),
             channels: RefCell::default(),
             patterns: RefCell::default(),
             mail: RefCell::default(),
@@ -116,7 +118,12 @@ impl Client {
 
     /// Channels and patterns it is subscribed to.
     pub(crate) fn subscriptions(&self) -> usize {
-        self.channels.borrow().len() + self.patterns.borrow().len()
+        self.subscriptions.get()
+    }
+
+    /// Counts the channels and patterns again.
+    pub(crate) fn count_subscriptions(&self) {
+        self.subscriptions.set(self.channels.borrow().len() + self.patterns.borrow().len());
     }
 
     /// Leaves output that the connection did not ask for just now, and wakes its task. A client that doesn't fetch its

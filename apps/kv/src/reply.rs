@@ -32,6 +32,7 @@ impl<'a> Reply<'a> {
         !self.overflow
     }
 
+    #[inline]
     pub fn raw(&mut self, bytes: &[u8]) {
         if self.room(bytes.len()) {
             self.buffer.extend_from_slice(bytes);
@@ -40,7 +41,9 @@ impl<'a> Reply<'a> {
 
     #[inline]
     fn header(&mut self, kind: u8, count: usize) {
-        if self.room(23) {
+        if count < 10 {
+            self.raw(&[kind, b'0' + count as u8, b'\r', b'\n']);
+        } else if self.room(23) {
             self.buffer.push(kind);
             write_u64(self.buffer, count as u64);
             self.buffer.extend_from_slice(b"\r\n");
@@ -75,7 +78,9 @@ impl<'a> Reply<'a> {
     }
 
     pub fn int(&mut self, value: i64) {
-        if self.room(23) {
+        if (0..10).contains(&value) {
+            self.raw(&[b':', b'0' + value as u8, b'\r', b'\n']);
+        } else if self.room(23) {
             self.buffer.push(b':');
             write_i64(self.buffer, value);
             self.buffer.extend_from_slice(b"\r\n");
@@ -93,9 +98,13 @@ impl<'a> Reply<'a> {
     #[inline]
     pub fn bulk(&mut self, bytes: &[u8]) {
         if self.room(bytes.len() + 25) {
-            self.buffer.push(b'$');
-            write_u64(self.buffer, bytes.len() as u64);
-            self.buffer.extend_from_slice(b"\r\n");
+            if bytes.len() < 10 {
+                self.buffer.extend_from_slice(&[b'$', b'0' + bytes.len() as u8, b'\r', b'\n']);
+            } else {
+                self.buffer.push(b'$');
+                write_u64(self.buffer, bytes.len() as u64);
+                self.buffer.extend_from_slice(b"\r\n");
+            }
             self.buffer.extend_from_slice(bytes);
             self.buffer.extend_from_slice(b"\r\n");
         }

@@ -168,7 +168,7 @@ impl Parser {
         self.bulk.map_or(0, |length| self.pos + length + 2)
     }
 
-    #[inline]
+    #[inline(always)]
     fn bulk_header(&mut self, request: &[u8], trusted: bool) -> Result<Option<usize>, ProtocolError> {
         // Redis waits for the whole line before it looks at its first byte.
         let first = request.get(self.pos).copied();
@@ -203,26 +203,30 @@ impl Parser {
 }
 
 /// The number between `from` and the next line end, and where the line after starts.
-#[inline]
+#[inline(always)]
 fn header(
     request: &[u8],
     from: usize,
     too_long: ProtocolError,
 ) -> Result<Option<(usize, Option<i64>)>, ProtocolError> {
-    // The usual case first: a few digits.
-    let mut at = from;
-    let mut value = 0i64;
-    while let Some(digit) = request.get(at).map(|byte| byte.wrapping_sub(b'0'))
-        && digit <= 9
-        && at < from + 9
-    {
-        value = value * 10 + i64::from(digit);
-        at += 1;
+    // The usual case first: one digit or two.
+    let digit = |byte: u8| i64::from(byte - b'0');
+    match request.get(from..) {
+        Some([a @ b'0'..=b'9', b'\r', _, ..]) => Ok(Some((from + 3, Some(digit(*a))))),
+        Some([a @ b'1'..=b'9', b @ b'0'..=b'9', b'\r', _, ..]) => {
+            Ok(Some((from + 4, Some(digit(*a) * 10 + digit(*b)))))
+        }
+        _ => long_header(request, from, too_long),
     }
-    if request.get(at) == Some(&b'\r') && request.get(at + 1).is_some() {
-        let plain = at == from + 1 || (at > from && request[from] != b'0');
-        return Ok(Some((at + 2, plain.then_some(value))));
-    }
+}
+
+/// The same for any header.
+#[cold]
+fn long_header(
+    request: &[u8],
+    from: usize,
+    too_long: ProtocolError,
+) -> Result<Option<(usize, Option<i64>)>, ProtocolError> {
     let from = from.min(request.len());
     match request[from..].iter().position(|byte| *byte == b'\r') {
         Some(length) if from + length + 2 <= request.len() => {

@@ -90,12 +90,9 @@ fn entropy() -> u64 {
 async fn keep_time(shared: &Shared) {
     loop {
         task::sleep(EXPIRE_INTERVAL).await;
-        let mut store = shared.store.borrow_mut();
-        store.tick(now());
-        while store.expire_cycle(now(), EXPIRE_BUDGET) == EXPIRE_BUDGET {
-            drop(store);
+        shared.store.borrow_mut().tick(now());
+        while shared.store.borrow_mut().expire_cycle(now(), EXPIRE_BUDGET) == EXPIRE_BUDGET {
             task::yield_now().await;
-            store = shared.store.borrow_mut();
         }
     }
 }

@@ -139,6 +139,7 @@ impl Session {
                 Fed { consumed: at + room, status }
             }
             Stop::Status(status) => Fed { consumed: input.len(), status },
+            Stop::Incomplete if at == input.len() => Fed { consumed: at, status: Status::Open },
             Stop::Incomplete => {
                 let status = if self.keep(store, &input[at..]) { Status::Open } else { Status::Close };
                 Fed { consumed: input.len(), status }
@@ -246,6 +247,9 @@ impl Session {
             }
             if reply.buffer.len() >= OUTPUT_BATCH {
                 return (at, Stop::Status(Status::Full));
+            }
+            if at == buffer.len() {
+                return (at, Stop::Incomplete);
             }
         }
     }

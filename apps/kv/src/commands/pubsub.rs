@@ -19,6 +19,7 @@ fn own(client: &Client, patterns: bool) -> core::cell::RefMut<'_, BTreeMap<Vec<u
 }
 
 fn confirm(context: &mut Context<'_, '_>, word: &[u8], channel: Option<&[u8]>) {
+    context.client.count_subscriptions();
     context.out.push(3);
     context.out.bulk(word);
     context.out.optional(channel);
@@ -67,6 +68,7 @@ pub(crate) fn leave(store: &mut Store, client: &Client) {
         let channels = core::mem::take(&mut *own(client, patterns));
         channels.keys().for_each(|channel| forget(store, client.id, patterns, channel));
     }
+    client.count_subscriptions();
 }
 
 pub(crate) fn subscribe(context: &mut Context<'_, '_>) -> Done {

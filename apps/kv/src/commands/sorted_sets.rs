@@ -70,7 +70,7 @@ pub(crate) fn zadd(context: &mut Context<'_, '_>) -> Done {
     if options.nx && options.xx {
         return Err(Failure::Text("ERR XX and NX options at the same time are not compatible"));
     }
-    if (options.gt && options.nx) || (options.lt && options.nx) || (options.gt && options.lt) {
+    if [options.nx, options.gt, options.lt].iter().filter(|set| **set).count() > 1 {
         return Err(Failure::Text("ERR GT, LT, and/or NX options at the same time are not compatible"));
     }
     if options.increment && pairs.len() > 2 {

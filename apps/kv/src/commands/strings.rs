@@ -179,7 +179,7 @@ fn set_pairs(context: &mut Context<'_, '_>) -> Done {
 }
 
 pub(crate) fn mset(context: &mut Context<'_, '_>) -> Done {
-    if context.args.len() % 2 == 0 {
+    if context.args.len().is_multiple_of(2) {
         return Err(wrong_arity("mset"));
     }
     set_pairs(context)?;
@@ -189,7 +189,7 @@ pub(crate) fn mset(context: &mut Context<'_, '_>) -> Done {
 
 pub(crate) fn msetnx(context: &mut Context<'_, '_>) -> Done {
     let args = context.args;
-    if args.len() % 2 == 0 {
+    if args.len().is_multiple_of(2) {
         return Err(wrong_arity("msetnx"));
     }
     let taken = (1..args.len()).step_by(2).any(|at| context.store.find(args.at(at)).is_some());
@@ -231,7 +231,7 @@ pub(crate) fn getrange(context: &mut Context<'_, '_>) -> Done {
     let (start, end) = (integer(context.args.at(2))?, integer(context.args.at(3))?);
     match context.store.read::<Bytes>(context.args.at(1))? {
         // Unlike LRANGE, an end before the first byte means the first byte.
-        Some(value) if !(start < 0 && end < 0 && start > end) && !value.is_empty() => {
+        Some(value) if (start >= 0 || end >= 0 || start <= end) && !value.is_empty() => {
             let end = if end < 0 { (end.saturating_add(value.len() as i64)).max(0) } else { end };
             context.out.bulk(&value[slice(start, end, value.len())]);
         }

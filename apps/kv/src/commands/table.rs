@@ -203,20 +203,28 @@ const SLOTS: usize = 1024;
 const EMPTY: u8 = u8::MAX;
 
 /// The bytes of a name as a number, letters made small. `None` if it is too long for a command.
-#[inline]
+#[inline(always)]
 const fn pack(name: &[u8]) -> Option<u128> {
+    if name.len() <= 8 {
+        return Some(pack_part(name) as u128);
+    }
     if name.len() > 16 {
         return None;
     }
-    let mut packed = 0u128;
+    let (first, rest) = name.split_at(8);
+    Some((pack_part(first) as u128) << 64 | pack_part(rest) as u128)
+}
+
+/// Up to eight bytes. Only letters become the letters that names are made of (and DEL is as good as `_`).
+#[inline(always)]
+const fn pack_part(name: &[u8]) -> u64 {
+    let mut packed = 0;
     let mut at = 0;
     while at < name.len() {
-        // Only letters become the letters that names are made of, `_` apart, which stays.
-        let byte = if name[at] == b'_' { b'_' } else { name[at] | 0x20 };
-        packed = packed << 8 | byte as u128;
+        packed = packed << 8 | (name[at] | 0x20) as u64;
         at += 1;
     }
-    Some(packed)
+    packed
 }
 
 const fn slot(packed: u128) -> usize {

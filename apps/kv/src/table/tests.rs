@@ -14,7 +14,7 @@ fn behaves_like_a_map() {
     for step in 0..60_000u64 {
         let range = if step < 30_000 { 5_000 } else { 300 };
         let k = random.next() % range;
-        if random.next() % 3 == 0 {
+        if random.next().is_multiple_of(3) {
             assert_eq!(table.remove(&key(k)).map(|entry| entry.value), model.remove(&k));
         } else if let Some(index) = table.find(&key(k)) {
             table.entry_mut(index).value = step;
