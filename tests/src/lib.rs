@@ -3,12 +3,14 @@
 //! | module | what it is for |
 //! |---|---|
 //! | [`program`] | host programs with a deadline, and what they print |
+//! | [`guest`] | machines of this project, and what is said to them |
 //! | [`load`] | `redis-benchmark` and `wrk`, and the figures they report |
 //! | [`namespace`] | a network namespace of one's own, with tap devices |
 //! | [`noise`] | reproducible random bytes, and mutations of valid input |
 //! | [`slots`] | how many machines run at a time |
 //! | [`targets`] | the fuzz targets: one for each parser |
 
+pub mod guest;
 pub mod load;
 pub mod namespace;
 pub mod noise;

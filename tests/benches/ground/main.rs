@@ -144,7 +144,7 @@ fn run(arguments: &[String]) -> Result<ExitCode, Failure> {
 fn prepare(workspace: &Workspace, options: &Options) -> Result<Bench, Failure> {
     let peer = peer::build(&workspace.target.join("peer"), &workspace.root.join("apps/web/files"))?;
     let mut images = BTreeMap::new();
-    let apps = if options.peer_only { &[][..] } else { &["kv", "web", "stream"] };
+    let apps = if options.peer_only { &[][..] } else { &["kv", "web", "stream", "kv,web"] };
     for app in apps.iter().copied() {
         images.insert(app, image_builder::kernel::image(workspace, app, None)?.elf);
     }

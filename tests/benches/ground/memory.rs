@@ -4,13 +4,24 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
+use image_builder::Machine;
+
 use crate::Failure;
 
-/// From our metrics, in Prometheus' text format.
-pub fn ours(metrics: SocketAddr) -> Result<f64, Failure> {
-    let text = talk(metrics, "GET /metrics HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n")?;
-    let line = text.lines().find_map(|line| line.strip_prefix("quicksilver_memory_used_bytes "));
-    line.and_then(|value| value.trim().parse().ok()).ok_or(Failure::Figures("our metrics"))
+/// From the status page: what is not free, without the reserve that the serial log names.
+pub fn ours(machine: &Machine) -> Result<f64, Failure> {
+    let unclear = Failure::Figures("our status page");
+    let log = machine.serial_text();
+    let reserve =
+        log.split("VMM reserve ").nth(1).and_then(|rest| rest.split(' ').next()?.parse::<f64>().ok());
+    let address = machine.address().zip(machine.port("http"));
+    let (Some(reserve), Some(address)) = (reserve, address) else { return Err(unclear) };
+    let text = talk(address.into(), "GET /status HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n")?;
+    let body = text.split("\r\n\r\n").nth(1).unwrap_or_default();
+    let status: serde_json::Value = serde_json::from_str(body).unwrap_or_default();
+    let bytes = |name: &str| status["memory"][name].as_f64();
+    let used = bytes("total_bytes").zip(bytes("free_bytes")).map(|(total, free)| total - free);
+    used.map(|used| used - reserve * 1024.0 * 1024.0).ok_or(unclear)
 }
 
 /// From `/proc/meminfo`: what is neither free nor reclaimable. It leaves out the kernel's own image, and here the files of

@@ -242,10 +242,13 @@ fn memory(bench: &Bench) -> Result<Vec<Row>, Failure> {
     if let Some(elf) = bench.image("kv") {
         size.ours.push(fs::metadata(elf)?.len() as f64 / MIB);
     }
-    let mut pair = Pair::start(bench, ("kv", "redis"), 6379, PING, Setting::default())?;
+    // With the web server beside the store, since that tells how much memory is free.
+    let mut pair = Pair::start(bench, ("kv,web", "redis"), 6379, PING, Setting::default())?;
     if let Some(ours) = &mut pair.ours {
         ours.resume()?;
-        used.ours.push(crate::memory::ours(ours.address(9100)?)? / MIB);
+        if let System::Quicksilver(machine) = ours {
+            used.ours.push(crate::memory::ours(machine)? / MIB);
+        }
     }
     pair.linux.resume()?;
     let files = fs::metadata(&bench.peer.initrd)?.len();

@@ -1,0 +1,126 @@
+//! `cargo qs` as a user runs it, with real machines. What needs no kernel is tested in `image-builder`.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::Output;
+use std::time::Duration;
+
+use serde_json::Value;
+use tests::guest::{self, PATIENCE, wait_until};
+use tests::{program, slots};
+
+/// A user with a state directory of his own; whatever runs when he leaves is stopped.
+struct User(PathBuf);
+
+impl User {
+    fn new(test: &str) -> Self {
+        let directory = std::env::temp_dir().join(format!("qs-e2e-{}-{test}", std::process::id()));
+        std::fs::create_dir_all(&directory).unwrap();
+        Self(directory)
+    }
+
+    /// Exit code, standard output, standard error.
+    fn qs(&self, words: &[&str]) -> (i32, String, String) {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+        let mut command = program::command(env!("CARGO"), Duration::from_secs(300));
+        command.arg("qs").args(words).current_dir(root).env("XDG_RUNTIME_DIR", &self.0);
+        let Output { status, stdout, stderr } = command.output().unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        (status.code().unwrap_or(-1), text(stdout), text(stderr))
+    }
+
+    /// Starts a machine in the background and returns the one object that is printed.
+    fn run(&self, words: &[&str]) -> Value {
+        let (code, stdout, stderr) = self.qs(&[&["run"], words, &["--detach", "--json"]].concat());
+        assert_eq!(code, 0, "{stderr}");
+        serde_json::from_str(&stdout).unwrap()
+    }
+}
+
+impl Drop for User {
+    fn drop(&mut self) {
+        let (_, list, _) = self.qs(&["ps", "-o", "json"]);
+        let machines: Value = serde_json::from_str(&list).unwrap_or_default();
+        for name in machines.as_array().into_iter().flatten().filter_map(|machine| machine["name"].as_str()) {
+            self.qs(&["stop", name]);
+        }
+        drop(std::fs::remove_dir_all(&self.0));
+    }
+}
+
+fn ping(machine: &Value) -> String {
+    let port = machine["ports"]["kv"].to_string();
+    program::run("redis-cli", PATIENCE, ["-p", &port, "PING"]).unwrap()
+}
+
+#[test]
+fn machines_run_side_by_side_until_they_are_stopped() {
+    guest::image("kv");
+    let _slots = slots::take(2);
+    let user = User::new("side");
+    // Taken: so the machine has to get another.
+    let holder = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = holder.local_addr().unwrap().port();
+    let (forward, memory) = (format!("6379:{taken}"), ["--memory", "64M"]);
+    let one = user.run(&[&["kv", "--name", "one", "--forward", &forward], &memory[..]].concat());
+    let two = user.run(&[&["kv", "--name", "two", "--machine", "microvm"], &memory[..]].concat());
+
+    assert_ne!(one["ports"]["kv"], taken);
+    assert_ne!(one["ports"]["kv"], two["ports"]["kv"]);
+    for machine in [&one, &two] {
+        assert_eq!(ping(machine), "PONG\n");
+        for field in ["name", "pid", "ports", "qmp", "serial"] {
+            assert!(!machine[field].is_null(), "{field} in {machine}");
+        }
+        for port in ["kv", "http", "metrics", "ssh"] {
+            assert!(machine["ports"][port].is_u64(), "{port} in {machine}");
+        }
+    }
+    let (code, list, _) = user.qs(&["ps", "-o", "json"]);
+    let names: Value = serde_json::from_str(&list).unwrap();
+    assert_eq!((code, names.as_array().map(Vec::len)), (0, Some(2)), "{list}");
+    let (code, log, _) = user.qs(&["logs", "one"]);
+    assert!(code == 0 && log.contains("ready: kv on tcp port 6379"), "{log}");
+
+    // A name in use is refused, and what runs under it goes on.
+    assert_eq!(user.qs(&["run", "kv", "--name", "one", "--detach"]).0, 1);
+    assert_eq!(ping(&one), "PONG\n");
+
+    assert_eq!(user.qs(&["stop", "one"]).0, 0);
+    let pid = one["pid"].to_string();
+    wait_until("the end of QEMU", || !Path::new("/proc").join(&pid).join("exe").exists());
+    assert_eq!(user.qs(&["stop", "one"]).0, 1);
+    assert_eq!(ping(&two), "PONG\n");
+    assert_eq!(user.qs(&["stop", "two"]).0, 0);
+}
+
+#[test]
+fn exit_codes_say_what_went_wrong() {
+    let user = User::new("codes");
+    for (words, code) in [
+        (&["run", "nosuchapp"][..], 2),
+        (&["run", "kv", "--memory", "1M"], 2),
+        (&["run", "kv", "--machine", "microvm", "--nic", "e1000"], 2),
+        (&["nosuchcommand"], 2),
+        (&["stop", "nobody"], 1),
+        (&["run", "kv", "--qemu", "/nonexistent/qemu"], 69),
+        (&["ps"], 0),
+        (&["doctor"], 0),
+    ] {
+        let (found, _, stderr) = user.qs(words);
+        assert_eq!(found, code, "{words:?}: {stderr}");
+    }
+}
+
+#[test]
+fn a_built_image_runs_from_its_file() {
+    guest::image("kv");
+    let _slot = slots::take(1);
+    let user = User::new("built");
+    let file = user.0.join("kv.elf").display().to_string();
+    let (code, stdout, stderr) = user.qs(&["build", "kv", "--format", "elf", "-o", &file]);
+    assert_eq!(code, 0, "{stdout}{stderr}");
+    let machine = user.run(&["--elf", &file, "--name", "built"]);
+    assert_eq!(ping(&machine), "PONG\n");
+}
