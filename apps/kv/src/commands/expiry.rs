@@ -1,7 +1,7 @@
 //! EXPIRE and its relatives.
 use super::{Context, Done, integer};
+use crate::db::NEVER;
 use crate::failure::Failure;
-use crate::store::NEVER;
 
 /// How a moment is given.
 #[derive(Clone, Copy, PartialEq, Eq)]

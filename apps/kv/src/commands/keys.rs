@@ -1,9 +1,10 @@
 //! Commands on keys whatever they hold.
 use super::{Context, Done, integer, unknown_subcommand};
+use crate::db::entry_bytes;
 use crate::failure::Failure;
 use crate::glob;
 use crate::number::parse_i64;
-use crate::store::{DATABASES, Store, entry_bytes};
+use crate::store::{DATABASES, Store};
 
 pub(crate) fn del(context: &mut Context<'_, '_>) -> Done {
     let removed = context.args.from(1).iter().filter(|key| context.store.remove(key)).count();

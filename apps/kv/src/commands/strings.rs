@@ -1,9 +1,9 @@
 //! GET, SET and their relatives.
 use super::{Context, Done, expiry, integer, slice, wrong_arity};
 use crate::bytes::Bytes;
+use crate::db::NEVER;
 use crate::failure::Failure;
 use crate::resp::MAX_BULK;
-use crate::store::NEVER;
 use crate::value::Value;
 
 pub(crate) fn get(context: &mut Context<'_, '_>) -> Done {
