@@ -1,4 +1,4 @@
-//! Everything but TCP: addresses (DHCP, router advertisements), ARP and ICMP, UDP sockets, names.
+//! Everything but TCP: the sockets that share one set (DHCP, UDP, names), and with them ARP and ICMP.
 
 use super::{Stack, instant, nanos, remember};
 use crate::config::{Config, Ipv4Config};
@@ -7,10 +7,10 @@ use crate::port::Port;
 use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use core::task::{Poll, Waker};
-use drivers_api::{NetDevice, TxMeta};
+use drivers_api::NetDevice;
 use smoltcp::iface::{PollResult, SocketHandle, SocketSet};
 use smoltcp::socket::{dhcpv4, dns, udp};
-use smoltcp::wire::{DhcpOption, DnsQueryType, IpAddress, IpCidr, Ipv4Cidr};
+use smoltcp::wire::{DhcpOption, DnsQueryType, IpAddress};
 
 /// Datagrams a UDP socket holds in each direction.
 const UDP_DATAGRAMS: usize = 64;
@@ -20,8 +20,6 @@ const UDP_BYTES: usize = 128 << 10;
 const DNS_QUERIES: usize = 32;
 /// How soon to look again at sockets that wanted to send and did not, in nanoseconds.
 const STUCK_RETRY: u64 = 10_000_000;
-/// Length of an Ethernet frame that carries ARP for IPv4.
-const ARP_FRAME: usize = 42;
 
 /// Names a UDP socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,8 +34,8 @@ struct Udp {
 
 /// The sockets that share one set.
 pub(super) struct Common {
-    set: SocketSet<'static>,
-    dhcp: Option<SocketHandle>,
+    pub(super) set: SocketSet<'static>,
+    pub(super) dhcp: Option<SocketHandle>,
     dns: SocketHandle,
     servers: usize,
     questions: usize,
@@ -77,6 +75,17 @@ impl Common {
             dirty: true,
             deadline: None,
         }
+    }
+
+    /// The name servers to be asked; three at most.
+    pub(super) fn set_servers(&mut self, servers: &[Ipv4Addr]) {
+        let mut list = [IpAddress::v4(0, 0, 0, 0); 3];
+        let count = servers.len().min(list.len());
+        for (place, server) in list.iter_mut().zip(servers) {
+            *place = IpAddress::Ipv4(*server);
+        }
+        self.set.get_mut::<dns::Socket<'_>>(self.dns).update_servers(&list[..count]);
+        self.servers = count;
     }
 }
 
@@ -125,82 +134,6 @@ impl Stack {
         for waker in self.common.dns_wakers.drain(..) {
             Self::wake(&mut self.wakers, Some(waker));
         }
-    }
-
-    fn poll_dhcp(&mut self) {
-        let Some(handle) = self.common.dhcp else { return };
-        match self.common.set.get_mut::<dhcpv4::Socket<'_>>(handle).poll() {
-            Some(dhcpv4::Event::Configured(lease)) => {
-                let (cidr, router, servers) = (lease.address, lease.router, lease.dns_servers.clone());
-                log::info!("address {cidr} by DHCP");
-                self.set_ipv4(Some((cidr.address(), cidr.prefix_len())), router, &servers);
-            }
-            Some(dhcpv4::Event::Deconfigured) => self.set_ipv4(None, None, &[]),
-            None => {}
-        }
-    }
-
-    /// Takes on another IPv4 address, or none.
-    pub(super) fn set_ipv4(
-        &mut self,
-        address: Option<(Ipv4Addr, u8)>,
-        gateway: Option<Ipv4Addr>,
-        servers: &[Ipv4Addr],
-    ) {
-        self.interface.update_ip_addrs(|addresses| {
-            addresses.retain(|cidr| !matches!(cidr, IpCidr::Ipv4(_)));
-            if let Some((address, prefix)) = address
-                && IpAddress::Ipv4(address).is_unicast()
-            {
-                addresses
-                    .insert(0, IpCidr::Ipv4(Ipv4Cidr::new(address, prefix)))
-                    .expect("one of six places is kept for IPv4");
-            }
-        });
-        self.interface.routes_mut().remove_default_ipv4_route();
-        if let Some(gateway) = gateway {
-            // Room for it is fixed, and the one before is gone.
-            let _ = self.interface.routes_mut().add_default_ipv4_route(gateway);
-        }
-        let mut list = [IpAddress::v4(0, 0, 0, 0); 3];
-        let count = servers.len().min(list.len());
-        for (place, server) in list.iter_mut().zip(servers) {
-            *place = IpAddress::Ipv4(*server);
-        }
-        self.common.set.get_mut::<dns::Socket<'_>>(self.common.dns).update_servers(&list[..count]);
-        self.common.servers = count;
-        self.announce = address.is_some();
-    }
-
-    /// Gratuitous ARP (RFC 5227, 3): a request for our own address, to all. False if the device was full.
-    fn send_announcement(&mut self, device: &mut dyn NetDevice) -> bool {
-        let Some(address) = self.interface.ipv4_addr() else {
-            self.announce = false;
-            return true;
-        };
-        let (mac, address) = (self.output.link.mac.0, address.octets());
-        if !device.can_transmit() {
-            return false;
-        }
-        let sent = device.transmit(ARP_FRAME, &mut |frame| {
-            let (ethernet, arp) = frame.split_at_mut(14);
-            ethernet[..6].fill(0xff);
-            ethernet[6..12].copy_from_slice(&mac);
-            ethernet[12..].copy_from_slice(&[0x08, 0x06]);
-            // Ethernet and IPv4, their lengths, request.
-            arp[..8].copy_from_slice(&[0, 1, 8, 0, 6, 4, 0, 1]);
-            arp[8..14].copy_from_slice(&mac);
-            arp[14..18].copy_from_slice(&address);
-            arp[18..24].fill(0);
-            arp[24..28].copy_from_slice(&address);
-            TxMeta::default()
-        });
-        if sent.is_ok() {
-            self.output.statistics.sent_frames += 1;
-            self.output.statistics.sent_bytes += ARP_FRAME as u64;
-            self.announce = false;
-        }
-        sent.is_ok()
     }
 
     /// Binds a UDP socket; port 0 takes a free one.

@@ -10,6 +10,7 @@
 //!   replies where these come soon.
 //! - Wakers are collected, and woken when the lock is free again.
 
+mod addresses;
 mod connection;
 mod datagram;
 mod egress;
