@@ -33,6 +33,9 @@ pub(crate) struct Config {
     pub output_limit: usize,
 }
 
+/// What the requests of one transaction may take.
+const MAX_TRANSACTION: usize = 256 << 20;
+
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -86,6 +89,24 @@ impl Config {
             "maxclients" => self.max_clients.to_string().into_bytes(),
             "client-query-buffer-limit" => self.query_limit.to_string().into_bytes(),
             _ => self.output_limit.to_string().into_bytes(),
+        }
+    }
+
+    /// Bytes of replies to one client: half of the memory for data at most.
+    pub fn output_bound(&self) -> usize {
+        if self.maxmemory == 0 {
+            self.output_limit
+        } else {
+            self.output_limit.min((self.maxmemory / 2).max(1 << 20))
+        }
+    }
+
+    /// Bytes of one client's requests between MULTI and EXEC: an eighth of the memory for data at most.
+    pub fn transaction_bound(&self) -> usize {
+        if self.maxmemory == 0 {
+            MAX_TRANSACTION
+        } else {
+            MAX_TRANSACTION.min((self.maxmemory / 8).max(1 << 16))
         }
     }
 

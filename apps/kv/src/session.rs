@@ -203,7 +203,7 @@ impl Session {
         let mut at = start;
         store.now = now.max(store.now);
         let resp3 = self.client.resp3.get();
-        let mut reply = Reply::new(out, resp3, store.config.output_limit.saturating_add(OUTPUT_BATCH));
+        let mut reply = Reply::new(out, resp3, store.config.output_bound().saturating_add(OUTPUT_BATCH));
         loop {
             let trusted = self.client.trusted.get();
             let (args_buffer, end) = match self.parser.parse(buffer, at, trusted) {

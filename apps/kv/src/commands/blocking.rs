@@ -164,7 +164,7 @@ pub(crate) fn serve_ready(store: &mut Store) {
 
 fn serve(store: &mut Store, client: &Rc<Client>, key: &[u8], wait: &Wait) {
     let mut buffer = Vec::new();
-    let limit = store.config.output_limit;
+    let limit = store.config.output_bound();
     let mut reply = Reply::new(&mut buffer, client.resp3.get(), limit);
     match attempt(store, &mut reply, key, wait) {
         Ok(false) => return,

@@ -117,12 +117,13 @@ pub(crate) fn execute(context: &mut Context<'_, '_>) {
     let outcome = match table::find(args.at(0)) {
         None => Err(unknown(args)),
         Some(command) => match admit(context, command) {
-            Ok(()) if context.transaction.is_open() && !command.has(NOT_QUEUED) => {
-                context.transaction.enqueue(command, args).map(|()| {
+            Ok(()) if context.transaction.is_open() && !command.has(NOT_QUEUED) => context
+                .transaction
+                .enqueue(command, args, context.store.config.transaction_bound())
+                .map(|()| {
                     context.client.queued.set(context.transaction.len() as i64);
                     context.out.raw(b"+QUEUED\r\n");
-                })
-            }
+                }),
             Ok(()) => {
                 run(context, command);
                 if !context.store.ready.is_empty() {

@@ -89,7 +89,7 @@ pub(crate) fn punsubscribe(context: &mut Context<'_, '_>) -> Done {
 
 fn send(store: &Store, client: &Rc<Client>, parts: &[&[u8]]) {
     let mut buffer = Vec::new();
-    let limit = store.config.output_limit;
+    let limit = store.config.output_bound();
     let mut reply = Reply::new(&mut buffer, client.resp3.get(), limit);
     reply.push(parts.len());
     parts.iter().for_each(|part| reply.bulk(part));

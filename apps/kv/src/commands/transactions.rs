@@ -30,9 +30,6 @@ pub(crate) struct Transaction {
     watched: Vec<(usize, Vec<u8>, bool)>,
 }
 
-/// What the requests of one transaction may take.
-const MAX_BYTES: usize = 256 << 20;
-
 impl Transaction {
     pub fn is_open(&self) -> bool {
         self.open
@@ -46,10 +43,16 @@ impl Transaction {
         self.spoiled |= self.open;
     }
 
-    pub fn enqueue(&mut self, command: &'static Command, args: Args<'_>) -> Result<(), Failure> {
+    /// Keeps a request, if all of them take at most `limit` bytes.
+    pub fn enqueue(
+        &mut self,
+        command: &'static Command,
+        args: Args<'_>,
+        limit: usize,
+    ) -> Result<(), Failure> {
         let bytes = args.iter().map(<[u8]>::len).sum::<usize>();
         self.bytes += bytes + args.len() * size_of::<(u32, u32)>() + size_of::<Queued>();
-        if self.bytes > MAX_BYTES {
+        if self.bytes > limit {
             return Err(Failure::OutOfMemory);
         }
         let (mut buffer, mut ranges) = (Vec::new(), Vec::new());
