@@ -1,6 +1,6 @@
 //! Frames nobody should send.
 
-use super::fake::{Host, Net, no_waker, ready};
+use super::fake::{Host, MILLI, Net, no_waker, ready};
 use super::life::{SECOND, b_at, connect, listening, read, write};
 use crate::tcp::ListenOptions;
 use drivers_api::Offloads;
@@ -118,5 +118,58 @@ proptest! {
         net.b.device.sent.clear();
         net.run(100 * SECOND);
         prop_assert!(net.b.stack.statistics().connections <= 1);
+    }
+
+    /// Damage that the checksums don't show reaches the protocols in every state of a connection.
+    #[test]
+    fn damage_under_way_is_survived(
+        damage in proptest::collection::vec((0usize..12, 12usize..70, any::<u8>()), 1..80),
+        shut_at in 0usize..60,
+    ) {
+        let mut net = listening();
+        net.a.device.trusted = true;
+        net.b.device.trusted = true;
+        let id = net.a.stack.connect(net.now, b_at(80), &ListenOptions::default()).unwrap();
+        let mut server = None;
+        let mut damage = damage.into_iter().peekable();
+        let mut untouched = 0;
+        for round in 0..120 {
+            net.a.poll(net.now);
+            net.b.poll(net.now);
+            if let core::task::Poll::Ready(id) = net.b.stack.accept(80, no_waker()) {
+                server = Some(id);
+            }
+            let _ = write(&mut net, true, id, &[round as u8; 3000]);
+            let _ = read(&mut net, false, id);
+            if let Some(server) = server {
+                let _ = write(&mut net, false, server, &[round as u8; 700]);
+                let _ = read(&mut net, true, server);
+            }
+            if round == shut_at {
+                net.a.stack.shutdown(id);
+            }
+            let (a, b) = (&mut net.a.device, &mut net.b.device);
+            for (from, to) in [(&mut a.sent, &mut b.received), (&mut b.sent, &mut a.received)] {
+                for mut frame in from.drain(..) {
+                    if let Some((after, offset, value)) = damage.peek().copied() {
+                        untouched += 1;
+                        if untouched > after && offset < frame.len() {
+                            frame[offset] = value;
+                            damage.next();
+                            untouched = 0;
+                        }
+                    }
+                    to.push_back(frame);
+                }
+            }
+            net.now += 300 * MILLI;
+        }
+        net.a.stack.release(id, net.now);
+        if let Some(server) = server {
+            net.b.stack.release(server, net.now);
+        }
+        net.run(1200 * SECOND);
+        prop_assert_eq!(net.a.stack.statistics().connections, 0);
+        prop_assert!(net.b.stack.statistics().connections <= 5);
     }
 }
