@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use image_builder::tools::{self, TABLE, Tool};
 use image_builder::workspace::Workspace;
-use image_builder::{Machine, machine::Builder};
+use image_builder::{Machine, machine::Builder, ports};
 
 use crate::program;
 use crate::slots::{self, Slots};
@@ -26,19 +26,21 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 /// # Panics
 /// When it cannot be built.
 pub fn image(apps: &str) -> PathBuf {
-    static BUILT: Mutex<BTreeMap<String, PathBuf>> = Mutex::new(BTreeMap::new());
+    // A failure is kept, too: the next test would only fail the same way.
+    static BUILT: Mutex<BTreeMap<String, Result<PathBuf, String>>> = Mutex::new(BTreeMap::new());
     let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(elf) = built.get(apps) {
-        return elf.clone();
-    }
+    let image = built
+        .entry(apps.to_owned())
+        .or_insert_with(|| build(apps).map_err(|error| error.to_string()))
+        .clone();
+    drop(built);
+    image.unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn build(apps: &str) -> Result<PathBuf, image_builder::Error> {
     let all: Vec<Tool> = TABLE.iter().map(|info| info.tool).collect();
-    tools::require(&all).unwrap_or_else(|error| panic!("{error}"));
-    let build = || -> Result<PathBuf, image_builder::Error> {
-        Ok(image_builder::kernel::image(&Workspace::find()?, apps, None)?.elf)
-    };
-    let elf = build().unwrap_or_else(|error| panic!("{error}"));
-    built.insert(apps.to_owned(), elf.clone());
-    elf
+    tools::require(&all)?;
+    Ok(image_builder::kernel::image(&Workspace::find()?, apps, None)?.elf)
 }
 
 /// A machine with all applications, the ports of `stream` forwarded, too.
@@ -86,9 +88,11 @@ impl Guest {
     /// # Panics
     /// When it is not.
     pub fn at(&self, service: &str) -> SocketAddr {
-        let address = self.address().zip(self.port(service));
-        let (address, port) = address.unwrap_or_else(|| panic!("{service} is not forwarded"));
-        SocketAddr::new(address, port)
+        let address = self.address().unwrap_or_else(|| panic!("the machine's address is not known"));
+        // On a tap device every port is the guest's own.
+        let own = || ports::SERVICES.iter().find(|(name, _)| *name == service).map(|(_, port)| *port);
+        let port = self.port(service).or_else(|| own().filter(|_| !address.is_loopback()));
+        SocketAddr::new(address, port.unwrap_or_else(|| panic!("{service} is not forwarded")))
     }
 
     /// What `redis-cli` prints for a command, without the last line break.

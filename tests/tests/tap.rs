@@ -6,7 +6,7 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
 use std::time::Duration;
 
-use image_builder::Nic;
+use image_builder::{Machine, Nic};
 use tests::guest::{self, Guest, PATIENCE, skip};
 use tests::{load, namespace, program};
 
@@ -16,7 +16,7 @@ const GUEST: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 2);
 #[test]
 fn on_a_tap_device() {
     // Outside, where there may be a network for what a build has to fetch.
-    guest::image(guest::ALL);
+    let image = guest::image(guest::ALL);
     if !namespace::inside() {
         let words = ["--exact", "on_a_tap_device", "--nocapture"].map(String::from);
         match namespace::again(&words) {
@@ -29,7 +29,8 @@ fn on_a_tap_device() {
     namespace::set_up().unwrap();
     namespace::tap("tap0", HOST).unwrap();
     for nic in [Nic::Virtio, Nic::E1000, Nic::E1000e] {
-        let builder = guest::machine().nic(nic).tap("tap0").append(&format!("ip={GUEST}/24,gw={HOST}"));
+        let builder =
+            Machine::builder().elf(&image).nic(nic).tap("tap0").append(&format!("ip={GUEST}/24,gw={HOST}"));
         let guest = Guest::serving(builder);
         ping(&[&GUEST.to_string()]);
         // As large as it gets without fragments, and one that needs them.
