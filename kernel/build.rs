@@ -21,8 +21,9 @@ fn pack_files() -> io::Result<()> {
     println!("cargo::rerun-if-env-changed=QS_FILES_DIR");
     let mut files = Vec::new();
     if let Some(root) = env::var_os("QS_FILES_DIR").map(PathBuf::from) {
-        let root = fs::canonicalize(&root)
-            .map_err(|error| io::Error::new(error.kind(), format!("QS_FILES_DIR {}: {error}", root.display())))?;
+        let root = fs::canonicalize(&root).map_err(|error| {
+            io::Error::new(error.kind(), format!("QS_FILES_DIR {}: {error}", root.display()))
+        })?;
         println!("cargo::rerun-if-changed={}", root.display());
         collect(&root, &root, &mut files)?;
     }

@@ -15,6 +15,8 @@ pub static APPS: &[&dyn App] = &[
     &stream::Stream,
     #[cfg(feature = "app-hello")]
     &hello::Hello,
+    #[cfg(feature = "app-bench")]
+    &bench::Bench,
     #[cfg(feature = "app-faults")]
     &faults::Faults,
 ];

@@ -10,4 +10,7 @@ mod net;
 
 pub use block::{BlockDevice, BlockError, BlockGeometry};
 pub use lifecycle::{Device, DeviceState, ExportedState, LifecycleError, StateKind};
-pub use net::{Checksum, LinkInfo, MacAddr, NetDevice, Offloads, RxFrame, Segmentation, TransmitError, TxChecksum, TxMeta};
+pub use net::{
+    Checksum, LinkInfo, MacAddr, NetDevice, Offloads, RxFrame, Segmentation, TransmitError, TxChecksum,
+    TxMeta,
+};

@@ -115,7 +115,11 @@ pub trait NetDevice: Device {
     /// Whether `transmit` would find room now. Reclaims finished descriptors.
     fn can_transmit(&mut self) -> bool;
     /// Lets `fill` write a frame of `len` bytes straight into the device's buffer and queues it as the returned meta asks.
-    fn transmit(&mut self, len: usize, fill: &mut dyn FnMut(&mut [u8]) -> TxMeta) -> Result<(), TransmitError>;
+    fn transmit(
+        &mut self,
+        len: usize,
+        fill: &mut dyn FnMut(&mut [u8]) -> TxMeta,
+    ) -> Result<(), TransmitError>;
     /// Tells the device about everything queued since the last call (one notification for many frames).
     fn flush(&mut self);
     /// Allows or forbids receive interrupts. After allowing: true if frames came in meanwhile, so that the owner must

@@ -143,7 +143,8 @@ pub(crate) fn calibrate_timer() {
     write(TIMER_INITIAL, 0);
     write(LVT_TIMER, u32::from(TIMER_VECTOR));
     TICKS_PER_NANO.store((ticks << 32) / elapsed.max(1), Ordering::Relaxed);
-    TIMER_HZ.store((ticks * 1_000_000_000 / elapsed.max(1)).min(u64::from(u32::MAX)) as u32, Ordering::Relaxed);
+    TIMER_HZ
+        .store((ticks * 1_000_000_000 / elapsed.max(1)).min(u64::from(u32::MAX)) as u32, Ordering::Relaxed);
 }
 
 /// Describes mode and timer for the boot log.

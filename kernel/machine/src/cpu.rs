@@ -144,10 +144,14 @@ pub fn hardware_random() -> Option<u64> {
         let (value, good): (u64, u8);
         if has_seed {
             // SAFETY: CPUID announces RDSEED.
-            unsafe { asm!("rdseed {}", "setc {}", out(reg) value, out(reg_byte) good, options(nomem, nostack)) };
+            unsafe {
+                asm!("rdseed {}", "setc {}", out(reg) value, out(reg_byte) good, options(nomem, nostack))
+            };
         } else if has_rand {
             // SAFETY: CPUID announces RDRAND.
-            unsafe { asm!("rdrand {}", "setc {}", out(reg) value, out(reg_byte) good, options(nomem, nostack)) };
+            unsafe {
+                asm!("rdrand {}", "setc {}", out(reg) value, out(reg_byte) good, options(nomem, nostack))
+            };
         } else {
             return None;
         }

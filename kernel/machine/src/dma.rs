@@ -66,7 +66,10 @@ impl DmaRegion {
         }
         let mut pool = POOL.lock();
         let count = pool.count;
-        let found = pool.chunks[..count].iter().enumerate().find_map(|(index, chunk)| Some((index, chunk.find(pages)?)));
+        let found = pool.chunks[..count]
+            .iter()
+            .enumerate()
+            .find_map(|(index, chunk)| Some((index, chunk.find(pages)?)));
         let (index, page) = match found {
             Some(place) => place,
             None if count < MAX_CHUNKS => {
@@ -105,8 +108,9 @@ impl Drop for DmaRegion {
     fn drop(&mut self) {
         let mut pool = POOL.lock();
         let count = pool.count;
-        if let Some(chunk) =
-            pool.chunks[..count].iter_mut().find(|chunk| (chunk.start..chunk.start + (2 << 20)).contains(&self.start))
+        if let Some(chunk) = pool.chunks[..count]
+            .iter_mut()
+            .find(|chunk| (chunk.start..chunk.start + (2 << 20)).contains(&self.start))
         {
             let page = ((self.start - chunk.start) / PAGE) as usize;
             chunk.mark(page..page + self.pages, false);

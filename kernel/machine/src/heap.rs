@@ -2,10 +2,10 @@
 //!
 //! The arena grows in a window of the address space, so that it stays contiguous whatever frames it is made of.
 
+use crate::frames;
 use crate::memory::heap::{Backing, HeapFront, HeapStatistics};
 use crate::paging::{self, PAGE};
 use crate::sync::SpinLock;
-use crate::frames;
 use core::alloc::{GlobalAlloc, Layout};
 use core::ptr::{self, NonNull};
 

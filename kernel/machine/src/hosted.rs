@@ -1,8 +1,6 @@
 //! The same room on a hosted system: threads, clocks and memory from `std`, no devices. It lets the rooms above be tested
 //! with `cargo test`; nothing of it is in an image.
 
-
-
 pub mod cpu {
     //! CPUs, as the host tells.
     use core::sync::atomic::{AtomicU64, Ordering};
@@ -137,7 +135,8 @@ pub mod thread {
             self,
             f: impl FnOnce() -> T + Send + 'static,
         ) -> Result<JoinHandle<T>, SpawnError> {
-            let handle = host::Builder::new().name(self.name).spawn(f).map_err(|_| SpawnError::OutOfMemory)?;
+            let handle =
+                host::Builder::new().name(self.name).spawn(f).map_err(|_| SpawnError::OutOfMemory)?;
             Ok(JoinHandle { thread: Thread(handle.thread().clone()), handle })
         }
     }
@@ -298,6 +297,7 @@ pub mod dma {
     use core::ptr::NonNull;
 
     /// Pages of 4 KiB, contiguous, zeroed; freed when dropped.
+    #[derive(Debug)]
     pub struct DmaRegion {
         pointer: NonNull<u8>,
         layout: Layout,
@@ -309,7 +309,8 @@ pub mod dma {
     impl DmaRegion {
         /// Allocates; `None` for no pages or no memory.
         pub fn new(pages: usize) -> Option<Self> {
-            let layout = Layout::from_size_align(pages.checked_mul(4096)?, 4096).ok().filter(|l| l.size() > 0)?;
+            let layout =
+                Layout::from_size_align(pages.checked_mul(4096)?, 4096).ok().filter(|l| l.size() > 0)?;
             // SAFETY: the layout is not empty.
             let pointer = NonNull::new(unsafe { alloc_zeroed(layout) })?;
             Some(Self { pointer, layout })

@@ -83,9 +83,16 @@ pub(crate) fn init(madt: &MadtInfo) {
     // SAFETY: the 8259A pair's mask registers; all lines masked. First moved away from the exceptions' vectors, so that a
     // spurious interrupt of theirs can't be mistaken for one (8259A data sheet, ICW1 to ICW4).
     unsafe {
-        for (port, value) in
-            [(0x20, 0x11), (0xa0, 0x11), (0x21, 0x20), (0xa1, 0x28), (0x21, 4), (0xa1, 2), (0x21, 1), (0xa1, 1)]
-        {
+        for (port, value) in [
+            (0x20, 0x11),
+            (0xa0, 0x11),
+            (0x21, 0x20),
+            (0xa1, 0x28),
+            (0x21, 4),
+            (0xa1, 2),
+            (0x21, 1),
+            (0xa1, 1),
+        ] {
             io::outb(port, value);
         }
         io::outb(0x21, 0xff);
@@ -96,8 +103,12 @@ pub(crate) fn init(madt: &MadtInfo) {
         if io::map_device(u64::from(entry.address), 4096).is_none() {
             continue;
         }
-        let mut found =
-            IoApic { registers: u64::from(entry.address), first_gsi: entry.gsi_base, lines: 0, routes: Vec::new() };
+        let mut found = IoApic {
+            registers: u64::from(entry.address),
+            first_gsi: entry.gsi_base,
+            lines: 0,
+            routes: Vec::new(),
+        };
         found.lines = (found.read(1) >> 16 & 0xff) + 1;
         found.routes.resize(found.lines as usize, 0);
         for line in 0..found.lines {
@@ -135,7 +146,8 @@ impl Irq {
         let handler: Handler = Arc::from(handler);
         let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
         let mut handlers = HANDLERS.lock();
-        let vector = (FIRST..=LAST).find(|&vector| handlers[vector as usize].is_empty()).ok_or(IrqError::NoVector)?;
+        let vector =
+            (FIRST..=LAST).find(|&vector| handlers[vector as usize].is_empty()).ok_or(IrqError::NoVector)?;
         handlers[vector as usize].push((id, handler.clone()));
         log::debug!("interrupt vector {vector:#x} for {name}");
         Ok(Self { vector, id, handler, shared: SpinLock::new(None) })
@@ -143,7 +155,10 @@ impl Irq {
 
     /// The message that raises this interrupt.
     pub fn msi(&self) -> MsiMessage {
-        MsiMessage { address: 0xfee0_0000 | u64::from(smp::apic_id(0) & 0xff) << 12, data: u32::from(self.vector) }
+        MsiMessage {
+            address: 0xfee0_0000 | u64::from(smp::apic_id(0) & 0xff) << 12,
+            data: u32::from(self.vector),
+        }
     }
 
     /// Routes a global system interrupt (an I/O APIC input) to this handler. Devices may share a level-triggered line.

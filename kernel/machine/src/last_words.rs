@@ -36,7 +36,8 @@ fn take_the_word() {
 }
 
 fn heading(what: core::fmt::Arguments<'_>) {
-    let _ = writeln!(Raw, "\n==== last words: {what}\ncpu {}, thread '{}'", cpu::id(), thread::current_name());
+    let _ =
+        writeln!(Raw, "\n==== last words: {what}\ncpu {}, thread '{}'", cpu::id(), thread::current_name());
 }
 
 #[panic_handler]
@@ -128,8 +129,26 @@ fn registers(f: &TrapFrame, cr2: u64) {
          rsi {:016x}  rdi {:016x}  r8  {:016x}  r9  {:016x}\n\
          r10 {:016x}  r11 {:016x}  r12 {:016x}  r13 {:016x}\n\
          r14 {:016x}  r15 {:016x}  cr2 {:016x}  error {:x}",
-        f.rip, f.rsp, f.rbp, f.rflags, f.rax, f.rbx, f.rcx, f.rdx, f.rsi, f.rdi, f.r8, f.r9, f.r10, f.r11, f.r12,
-        f.r13, f.r14, f.r15, cr2, f.error
+        f.rip,
+        f.rsp,
+        f.rbp,
+        f.rflags,
+        f.rax,
+        f.rbx,
+        f.rcx,
+        f.rdx,
+        f.rsi,
+        f.rdi,
+        f.r8,
+        f.r9,
+        f.r10,
+        f.r11,
+        f.r12,
+        f.r13,
+        f.r14,
+        f.r15,
+        cr2,
+        f.error
     );
 }
 
@@ -140,7 +159,7 @@ fn backtrace(first: Option<u64>, mut frame: u64) {
         line(0, address);
     }
     let base = frame;
-    for depth in 1..40 {
+    for depth in 1..24 {
         if frame == 0 || frame % 8 != 0 || frame < base || frame - base > 4 << 20 || !is_stack(frame) {
             break;
         }
@@ -165,7 +184,11 @@ fn is_stack(address: u64) -> bool {
 fn line(depth: usize, address: u64) {
     match crate::symbols::find(address) {
         Some((name, offset)) => {
-            let _ = writeln!(Raw, "  {depth:2}: {address:#010x} {:#}+{offset:#x}", rustc_demangle::demangle(name));
+            let _ = writeln!(
+                Raw,
+                "  {depth:2}: {address:#010x} {:#}+{offset:#x}",
+                rustc_demangle::demangle(name)
+            );
         }
         None => {
             let _ = writeln!(Raw, "  {depth:2}: {address:#010x}");

@@ -117,7 +117,14 @@ fn set_leaf(root: u64, virtual_address: u64, size: u64, entry: u64) -> Result<()
     }
 }
 
-fn map_range(root: u64, start: u64, end: u64, physical: u64, rights: Rights, largest: u64) -> Result<(), MapError> {
+fn map_range(
+    root: u64,
+    start: u64,
+    end: u64,
+    physical: u64,
+    rights: Rights,
+    largest: u64,
+) -> Result<(), MapError> {
     let mut at = start;
     while at < end {
         let target = physical + (at - start);

@@ -99,7 +99,8 @@ pub fn start(mut boot: Boot) -> Result<Machine, StartError> {
 
 /// Starts the other CPUs. On a thread, interrupts on.
 pub fn start_cpus(machine: &Machine) {
-    let limit = crate::bootinfo::setting(machine.command_line.as_str(), "cpus").and_then(|text| text.parse().ok());
+    let limit =
+        crate::bootinfo::setting(machine.command_line.as_str(), "cpus").and_then(|text| text.parse().ok());
     if let Some(madt) = machine.acpi.as_ref().and_then(|acpi| acpi.madt.as_ref()) {
         smp::start(madt, limit.unwrap_or(cpu::MAX_CPUS));
     }
@@ -133,5 +134,9 @@ fn report(map: &MemoryMap, memory: u64, reserve: Option<&Reserve>, clock: time::
         None => log::warn!("no room for a VMM reserve: this machine stays native"),
     }
     let (mode, timer, hertz) = apic::describe();
-    log::info!("TSC {} MHz ({clock:?}), {mode}, timer {timer} {} MHz", time::tsc_hertz() / 1_000_000, hertz / 1_000_000);
+    log::info!(
+        "TSC {} MHz ({clock:?}), {mode}, timer {timer} {} MHz",
+        time::tsc_hertz() / 1_000_000,
+        hertz / 1_000_000
+    );
 }

@@ -45,7 +45,10 @@ pub(crate) fn find(address: u64) -> Option<(&'static str, u64)> {
     }
     // SAFETY: the names lie behind the entries, and the header states their length.
     let bytes = unsafe {
-        core::slice::from_raw_parts((&raw const __symbols_start).add(HEADER + count * 8 + offset), names - offset)
+        core::slice::from_raw_parts(
+            (&raw const __symbols_start).add(HEADER + count * 8 + offset),
+            names - offset,
+        )
     };
     let name = core::str::from_utf8(bytes.split(|&byte| byte == 0).next()?).ok()?;
     Some((name, u64::from(address - word(HEADER + index * 8))))

@@ -104,7 +104,10 @@ pub(crate) fn init(hpet: Option<u64>) -> ClockSource {
     };
     HERTZ.store(hertz, Ordering::Relaxed);
     NANOS_PER_TICK.store(((1_000_000_000u128 << 32) / u128::from(hertz)) as u64, Ordering::Relaxed);
-    WALL_BASE.store(read_rtc().unwrap_or(0).saturating_sub(Instant::now().as_nanos() / 1_000_000_000), Ordering::Relaxed);
+    WALL_BASE.store(
+        read_rtc().unwrap_or(0).saturating_sub(Instant::now().as_nanos() / 1_000_000_000),
+        Ordering::Relaxed,
+    );
     source
 }
 
@@ -152,26 +155,31 @@ fn against_hpet(base: u64) -> Option<u64> {
     Some(((u128::from(cpu::tsc() - tsc)) * 1_000_000_000_000_000 / u128::from(passed * period)) as u64)
 }
 
+/// Measures against channel 0 of the PIT, which every PC has (channel 2's gate is missing on QEMU's microvm). Its interrupt is
+/// masked at this time, and nothing uses the channel afterwards.
 fn against_pit() -> Option<u64> {
     const HERTZ: u64 = 1_193_182;
-    let count = (MEASURE * HERTZ / 1_000_000_000) as u16;
-    // SAFETY: channel 2 of the PIT in mode 0 drives only the speaker gate (port 61h, bits 0 and 1), which stays silent.
+    const TICKS: u64 = MEASURE * HERTZ / 1_000_000_000;
+    // SAFETY: the PIT's command and counter ports: mode 0 (count down once), then latched readings.
+    let latch = || unsafe {
+        io::outb(0x43, 0);
+        u16::from_le_bytes([io::inb(0x40), io::inb(0x40)])
+    };
+    // SAFETY: as above.
     unsafe {
-        io::outb(0x61, io::inb(0x61) & !2 | 1);
-        io::outb(0x43, 0b1011_0000);
-        io::outb(0x42, count as u8);
-        io::outb(0x42, (count >> 8) as u8);
-        let start = cpu::tsc();
-        let mut polls = 0u32;
-        while io::inb(0x61) & 0x20 == 0 {
-            polls += 1;
-            if polls == 10_000_000 {
-                return None;
-            }
-        }
-        // Fewer polls than two: the port floats and says yes at once.
-        (polls > 1).then(|| (u128::from(cpu::tsc() - start) * u128::from(HERTZ) / u128::from(count)) as u64)
+        io::outb(0x43, 0b0011_0000);
+        io::outb(0x40, 0xff);
+        io::outb(0x40, 0xff);
     }
+    let (first, start) = (latch(), cpu::tsc());
+    for _ in 0..1_000_000 {
+        let (passed, now) = (u64::from(first.wrapping_sub(latch())), cpu::tsc());
+        // An absent device reads as all ones, so that nothing ever passes.
+        if (TICKS..0x8000).contains(&passed) {
+            return Some((u128::from(now - start) * u128::from(HERTZ) / u128::from(passed)) as u64);
+        }
+    }
+    None
 }
 
 /// Reads the CMOS clock twice until it is stable (MC146818: a reading during an update is torn). Seconds since 1970.
@@ -208,13 +216,20 @@ fn rtc_to_unix(fields: [u8; 7], status: u8) -> Option<u64> {
     if status & 2 == 0 {
         hour = hour % 12 + if pm { 12 } else { 0 };
     }
-    let (second, minute, day, month) = (decode(fields[0]), decode(fields[1]), decode(fields[3]), decode(fields[4]));
+    let (second, minute, day, month) =
+        (decode(fields[0]), decode(fields[1]), decode(fields[3]), decode(fields[4]));
     let century = match decode(fields[6]) {
         century @ 19..=22 => u64::from(century),
         _ => 20,
     };
     let year = century * 100 + u64::from(decode(fields[5]));
-    if second > 60 || minute > 59 || hour > 23 || !(1..=31).contains(&day) || !(1..=12).contains(&month) || year < 1970 {
+    if second > 60
+        || minute > 59
+        || hour > 23
+        || !(1..=31).contains(&day)
+        || !(1..=12).contains(&month)
+        || year < 1970
+    {
         return None;
     }
     // Days from the civil date, with March as the first month (H. Hinnant, "chrono-compatible low-level date algorithms").

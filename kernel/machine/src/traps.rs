@@ -81,14 +81,7 @@ impl Tables {
         Self {
             stacks: [[0; IST_STACK]; IST_STACKS],
             gdt: [0, 0x00af_9b00_0000_ffff, 0x00cf_9300_0000_ffff, 0, 0],
-            tss: Tss {
-                reserved0: 0,
-                rsp: [0; 3],
-                reserved1: 0,
-                ist: [0; 7],
-                reserved2: [0; 5],
-                io_map: 104,
-            },
+            tss: Tss { reserved0: 0, rsp: [0; 3], reserved1: 0, ist: [0; 7], reserved2: [0; 5], io_map: 104 },
         }
     }
 

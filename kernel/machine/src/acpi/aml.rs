@@ -26,7 +26,8 @@ pub fn virtio_mmio(aml: &[u8]) -> List<VirtioMmio, 32> {
     let mut rest = aml;
     while let Some(at) = rest.windows(HARDWARE_ID.len()).position(|window| window == HARDWARE_ID) {
         rest = &rest[at + HARDWARE_ID.len()..];
-        let next = rest.windows(HARDWARE_ID.len()).position(|window| window == HARDWARE_ID).unwrap_or(rest.len());
+        let next =
+            rest.windows(HARDWARE_ID.len()).position(|window| window == HARDWARE_ID).unwrap_or(rest.len());
         if let Some(device) = resources(&rest[..next.min(REACH)]) {
             found.push(device);
         }

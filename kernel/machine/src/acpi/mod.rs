@@ -103,7 +103,8 @@ fn is_rsdp(bytes: &[u8]) -> bool {
 
 /// Looks for the root pointer where BIOSes put it: the EBDA's first kilobyte, and E_0000h to F_FFFFh.
 pub fn find_rsdp(reader: &impl Reader) -> Option<u64> {
-    let ebda = reader.bytes(0x40e, 2).map_or(0, |bytes| u64::from(u16::from_le_bytes([bytes[0], bytes[1]])) << 4);
+    let ebda =
+        reader.bytes(0x40e, 2).map_or(0, |bytes| u64::from(u16::from_le_bytes([bytes[0], bytes[1]])) << 4);
     let places = (ebda..ebda + 1024).step_by(16).chain((0xe_0000u64..0x10_0000).step_by(16));
     places.filter(|&at| at != 0).find(|&at| reader.bytes(at, 20).is_some_and(is_rsdp))
 }
@@ -121,7 +122,8 @@ fn table(reader: &impl Reader, address: u64) -> Option<&[u8]> {
 pub fn read(reader: &impl Reader, rsdp: u64) -> Result<Acpi, AcpiError> {
     let pointer = reader.bytes(rsdp, 20).filter(|bytes| is_rsdp(bytes)).ok_or(AcpiError::NotFound)?;
     let old = u64::from(word_at(pointer, 16).ok_or(AcpiError::Damaged)?);
-    let new = if pointer[15] >= 2 { reader.bytes(rsdp, 36).and_then(|bytes| long_at(bytes, 24)) } else { None };
+    let new =
+        if pointer[15] >= 2 { reader.bytes(rsdp, 36).and_then(|bytes| long_at(bytes, 24)) } else { None };
     let extended = new.filter(|&address| address != 0).and_then(|address| table(reader, address));
     let (root, entry) = match extended.filter(|bytes| bytes.starts_with(b"XSDT")) {
         Some(root) => (root, 8),
@@ -143,7 +145,9 @@ pub fn read(reader: &impl Reader, rsdp: u64) -> Result<Acpi, AcpiError> {
             b"HPET" if acpi.hpet.is_none() => acpi.hpet = long_at(found, 44).filter(|&base| base != 0),
             b"MCFG" => read_mcfg(found, &mut acpi.ecam),
             b"FACP" if acpi.fadt.is_none() => read_fadt(reader, found, &mut acpi),
-            b"SSDT" => virtio_mmio(&found[36..]).as_slice().iter().for_each(|&device| acpi.virtio_mmio.push(device)),
+            b"SSDT" => {
+                virtio_mmio(&found[36..]).as_slice().iter().for_each(|&device| acpi.virtio_mmio.push(device))
+            }
             _ => {}
         }
     }
@@ -161,7 +165,10 @@ fn read_mcfg(bytes: &[u8], list: &mut List<Ecam, 8>) {
 }
 
 fn read_fadt(reader: &impl Reader, bytes: &[u8], acpi: &mut Acpi) {
-    let mut fadt = Fadt { sci: bytes.get(46..48).map_or(9, |sci| u16::from_le_bytes([sci[0], sci[1]])), ..Fadt::default() };
+    let mut fadt = Fadt {
+        sci: bytes.get(46..48).map_or(9, |sci| u16::from_le_bytes([sci[0], sci[1]])),
+        ..Fadt::default()
+    };
     fadt.pm_timer = word_at(bytes, 76).and_then(|port| u16::try_from(port).ok()).filter(|&port| port != 0);
     // RESET_REG counts if the flag (bit 10) says so and it lies in I/O space (1).
     if word_at(bytes, 112).is_some_and(|flags| flags & 1 << 10 != 0) && bytes.get(116) == Some(&1) {

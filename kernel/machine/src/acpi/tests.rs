@@ -51,7 +51,10 @@ fn memory() -> Fake {
     let mut bytes = vec![0u8; 0x10_0000];
     let mut put = |at: usize, value: &[u8]| bytes[at..at + value.len()].copy_from_slice(value);
     put(0x1000, &madt());
-    put(0x2000, &build(b"MCFG", &[&[0; 8][..], &0xb000_0000u64.to_le_bytes(), &[0, 0, 0, 255, 0, 0, 0, 0]].concat()));
+    put(
+        0x2000,
+        &build(b"MCFG", &[&[0; 8][..], &0xb000_0000u64.to_le_bytes(), &[0, 0, 0, 255, 0, 0, 0, 0]].concat()),
+    );
     put(0x3000, &build(b"DSDT", &[device(0xfeb0_0000, 16), device(0xfeb0_0200, 17)].concat()));
     let mut fadt = vec![0; 244 - 36];
     fadt[40 - 36..44 - 36].copy_from_slice(&0x3000u32.to_le_bytes());
@@ -61,7 +64,8 @@ fn memory() -> Fake {
     fadt[120 - 36..122 - 36].copy_from_slice(&0xcf9u16.to_le_bytes());
     fadt[128 - 36] = 6;
     put(0x4000, &build(b"FACP", &fadt));
-    let entries: Vec<u8> = [0x1000u32, 0x2000, 0x4000, 0xffff_0000].iter().flat_map(|each| each.to_le_bytes()).collect();
+    let entries: Vec<u8> =
+        [0x1000u32, 0x2000, 0x4000, 0xffff_0000].iter().flat_map(|each| each.to_le_bytes()).collect();
     put(0x5000, &build(b"RSDT", &entries));
     let mut rsdp = b"RSD PTR \0QSTEST\0\0\0\0\0".to_vec();
     rsdp[16..20].copy_from_slice(&0x5000u32.to_le_bytes());

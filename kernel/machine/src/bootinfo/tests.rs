@@ -18,7 +18,11 @@ impl Reader for Fake {
 
 fn info(address: u64) -> BootInfo {
     BootInfo {
-        hardware_info: HardwareInfo { phys_addr_range: 0..1 << 30, serial_port_base: None, device_tree: None },
+        hardware_info: HardwareInfo {
+            phys_addr_range: 0..1 << 30,
+            serial_port_base: None,
+            device_tree: None,
+        },
         load_info: LoadInfo { kernel_image_addr_range: 0x20_0000..0x30_0000, tls_info: None },
         platform_info: PlatformInfo::LinuxBootParams {
             command_line: None,

@@ -161,7 +161,7 @@ impl<'a, P: PhysicalWords> Frames<'a, P> {
     /// Takes back a block of this order.
     pub fn free(&mut self, block: u64, order: u32) -> Result<(), FreeError> {
         let state = self.state.get_mut((block / PAGE) as usize).ok_or(FreeError::NotTaken)?;
-        if *state != TAKEN | order as u8 || order > MAX_ORDER || block % PAGE != 0 {
+        if *state != TAKEN | order as u8 || order > MAX_ORDER || !block.is_multiple_of(PAGE) {
             return Err(FreeError::NotTaken);
         }
         *state = NONE;
@@ -187,7 +187,7 @@ impl<'a, P: PhysicalWords> Frames<'a, P> {
         let taken = |(block, order): (u64, u32)| {
             self.state.get((block / PAGE) as usize) == Some(&(TAKEN | order as u8))
         };
-        if start % PAGE != 0 || pages == 0 || !blocks(start, pages).all(taken) {
+        if !start.is_multiple_of(PAGE) || pages == 0 || !blocks(start, pages).all(taken) {
             return Err(FreeError::NotTaken);
         }
         for (block, order) in blocks(start, pages) {

@@ -54,7 +54,11 @@ impl Default for MemoryMap {
 impl MemoryMap {
     /// An empty map.
     pub const fn new() -> Self {
-        Self { regions: [Region { start: 0, end: 0, kind: RegionKind::Reserved }; MAX_REGIONS], count: 0, truncated: false }
+        Self {
+            regions: [Region { start: 0, end: 0, kind: RegionKind::Reserved }; MAX_REGIONS],
+            count: 0,
+            truncated: false,
+        }
     }
 
     /// Adds a region, in any order and overlapping others. Empty, wrapped and out-of-reach ranges are ignored or cut.

@@ -35,8 +35,11 @@ impl WaitQueue {
     /// Sleeps until woken, if `still` holds once the thread is on the list; until `deadline` if there is one. Returns
     /// false when the deadline passed.
     fn wait(&self, deadline: Option<Instant>, still: impl FnOnce() -> bool) -> bool {
-        let waiter =
-            Waiter { thread: thread::current(), woken: AtomicBool::new(false), next: UnsafeCell::new(ptr::null()) };
+        let waiter = Waiter {
+            thread: thread::current(),
+            woken: AtomicBool::new(false),
+            next: UnsafeCell::new(ptr::null()),
+        };
         {
             let mut ends = self.0.lock();
             if !still() {
@@ -144,7 +147,10 @@ impl<T> Mutex<T> {
 
     /// Takes the lock if it is free.
     pub fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
-        self.state.compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed).is_ok().then_some(MutexGuard(self))
+        self.state
+            .compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed)
+            .is_ok()
+            .then_some(MutexGuard(self))
     }
 }
 
@@ -204,7 +210,11 @@ impl Condvar {
     }
 
     /// Like [`Condvar::wait`], at most until `deadline`; false if that passed.
-    pub fn wait_until<'a, T>(&self, guard: MutexGuard<'a, T>, deadline: Instant) -> (MutexGuard<'a, T>, bool) {
+    pub fn wait_until<'a, T>(
+        &self,
+        guard: MutexGuard<'a, T>,
+        deadline: Instant,
+    ) -> (MutexGuard<'a, T>, bool) {
         self.wait_until_or_forever(guard, Some(deadline))
     }
 

@@ -163,6 +163,12 @@ impl Thread {
     }
 }
 
+impl Wake for Thread {
+    fn wake(self: Arc<Self>) {
+        self.unpark();
+    }
+}
+
 impl core::fmt::Debug for Thread {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.debug_tuple("Thread").field(&self.name()).finish()
@@ -174,7 +180,9 @@ impl core::fmt::Debug for Thread {
 fn current_pointer() -> *const Inner {
     let pointer: *const Inner;
     // SAFETY: the third field of the CPU's block is the running thread.
-    unsafe { core::arch::asm!("mov {}, gs:[16]", out(reg) pointer, options(nostack, preserves_flags, readonly)) };
+    unsafe {
+        core::arch::asm!("mov {}, gs:[16]", out(reg) pointer, options(nostack, preserves_flags, readonly))
+    };
     pointer
 }
 

@@ -2,9 +2,9 @@
 //!
 //! A stack that is no longer used stays mapped and is handed out again: unmapping would cost a shootdown on all CPUs.
 
+use crate::frames;
 use crate::paging::{self, PAGE, STACK_WINDOW};
 use crate::sync::SpinLock;
-use crate::frames;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 /// Distance between stacks; the largest stack is one page shorter.

@@ -23,7 +23,9 @@ impl Arena {
 impl Drop for Arena {
     fn drop(&mut self) {
         // SAFETY: allocated in `new`.
-        unsafe { std::alloc::dealloc(self.memory.as_ptr(), Layout::from_size_align(self.length, 4096).unwrap()) };
+        unsafe {
+            std::alloc::dealloc(self.memory.as_ptr(), Layout::from_size_align(self.length, 4096).unwrap())
+        };
     }
 }
 

@@ -1,0 +1,131 @@
+//! Unpredictable bytes: several sources, each under health tests, mixed into one generator.
+//!
+//! Sources are the CPU's generator (RDSEED, else RDRAND), a virtio entropy device, and timing jitter. None is trusted
+//! alone: everything is hashed together, so one good source suffices, and a bad one does no harm.
+
+mod generator;
+mod health;
+
+pub use generator::Generator;
+pub use health::{HealthTest, SourceHealth};
+
+use core::fmt;
+use machine::cpu;
+use machine::sync::SpinLock;
+
+/// Bytes asked of each source for a seed.
+const SEED: usize = 64;
+/// Jitter samples for a seed; each is counted as a fraction of a bit.
+const JITTER_SAMPLES: usize = 1024;
+/// Bytes given out after which fresh entropy is mixed in.
+const RESEED: u64 = 1 << 20;
+
+/// What is known about the sources.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Health {
+    /// The CPU's generator.
+    pub cpu: SourceHealth,
+    /// The virtio device.
+    pub device: SourceHealth,
+    /// Timing jitter.
+    pub jitter: SourceHealth,
+}
+
+impl Health {
+    /// Whether at least one source beside jitter has delivered and none has failed its tests.
+    pub fn is_good(&self) -> bool {
+        let sources = [self.cpu, self.device, self.jitter];
+        sources.iter().all(|source| source.failures == 0) && (self.cpu.samples > 0 || self.device.samples > 0)
+    }
+}
+
+impl fmt::Display for Health {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.is_good() { "good" } else { "degraded" })?;
+        for (name, source) in [("CPU", self.cpu), ("virtio-rng", self.device), ("jitter", self.jitter)] {
+            match (source.samples, source.failures) {
+                (0, _) => write!(f, ", {name} absent")?,
+                (_, 0) => write!(f, ", {name} ok")?,
+                (_, failures) => write!(f, ", {name} failed {failures} tests")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+struct Pool {
+    generator: Generator,
+    health: Health,
+    tests: [HealthTest; 3],
+}
+
+static POOL: SpinLock<Pool> = SpinLock::new(Pool {
+    generator: Generator::new(),
+    health: Health {
+        cpu: SourceHealth { samples: 0, failures: 0 },
+        device: SourceHealth { samples: 0, failures: 0 },
+        jitter: SourceHealth { samples: 0, failures: 0 },
+    },
+    tests: [HealthTest::new(8), HealthTest::new(8), HealthTest::new(1)],
+});
+
+/// Seeds the generator from all sources. `device` fills a buffer and says how many bytes came.
+pub fn init(device: Option<&mut dyn FnMut(&mut [u8]) -> usize>) {
+    let mut bytes = [0; SEED];
+    let length = device.map_or(0, |fill| fill(&mut bytes).min(SEED));
+    let mut jitter = [0; JITTER_SAMPLES];
+    for sample in &mut jitter {
+        *sample = jitter_sample();
+    }
+    let mut pool = POOL.lock();
+    let pool = &mut *pool;
+    pool.health.device = pool.tests[1].run(&bytes[..length], pool.health.device);
+    pool.generator.mix(&bytes[..length]);
+    pool.health.jitter = pool.tests[2].run(&jitter, pool.health.jitter);
+    pool.generator.mix(&jitter);
+    mix_cpu(pool);
+}
+
+/// Unpredictable bytes.
+pub fn fill(bytes: &mut [u8]) {
+    let mut pool = POOL.lock();
+    if pool.generator.given() >= RESEED {
+        mix_cpu(&mut pool);
+        pool.generator.mix(&cpu::tsc().to_le_bytes());
+    }
+    pool.generator.fill(bytes);
+}
+
+/// What is known about the sources.
+pub fn health() -> Health {
+    POOL.lock().health
+}
+
+fn mix_cpu(pool: &mut Pool) {
+    let mut bytes = [0; SEED];
+    let mut length = 0;
+    for word in bytes.chunks_exact_mut(8) {
+        let Some(value) = cpu::hardware_random() else { break };
+        word.copy_from_slice(&value.to_le_bytes());
+        length += 8;
+    }
+    pool.health.cpu = pool.tests[0].run(&bytes[..length], pool.health.cpu);
+    pool.generator.mix(&bytes[..length]);
+}
+
+/// How long a little work over memory took, in its lowest bits. Under an emulator that counts instructions this is constant,
+/// which the health test notices.
+fn jitter_sample() -> u8 {
+    let start = cpu::tsc();
+    let mut memory = [0u8; 512];
+    let mut at = start as usize;
+    for _ in 0..32 {
+        at = at.wrapping_mul(0x9e37_79b9).wrapping_add(core::hint::black_box(memory[at % 512]) as usize);
+        memory[at % 512] ^= at as u8;
+    }
+    core::hint::black_box(&memory);
+    (cpu::tsc() - start) as u8
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,149 @@
+//! PCI: configuration space, enumeration through bridges, base addresses, capabilities, MSI and MSI-X.
+//!
+//! Sources: PCI Local Bus Specification 3.0, chapter 6; PCI Express Base Specification 5.0, 7.2 (ECAM).
+
+mod access;
+mod bar;
+mod message;
+
+pub use access::{ConfigSpace, Ecam, Ports};
+pub use bar::{Bar, BarError, Window, assign};
+pub use message::{MessageError, Msix, enable_msi};
+
+use alloc::vec::Vec;
+
+/// Where a function is: segment 0, `bus:device.function`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Address {
+    /// 0 to 255.
+    pub bus: u8,
+    /// 0 to 31.
+    pub device: u8,
+    /// 0 to 7.
+    pub function: u8,
+}
+
+impl core::fmt::Display for Address {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "{:02x}:{:02x}.{}", self.bus, self.device, self.function)
+    }
+}
+
+/// Registers of the common header.
+mod register {
+    pub const ID: u16 = 0x00;
+    pub const COMMAND: u16 = 0x04;
+    pub const CLASS: u16 = 0x08;
+    pub const HEADER: u16 = 0x0c;
+    pub const BAR0: u16 = 0x10;
+    pub const BUSES: u16 = 0x18;
+    pub const CAPABILITIES: u16 = 0x34;
+    pub const INTERRUPT: u16 = 0x3c;
+}
+
+const COMMAND_IO: u32 = 1;
+const COMMAND_MEMORY: u32 = 1 << 1;
+const COMMAND_MASTER: u32 = 1 << 2;
+const COMMAND_INTX_OFF: u32 = 1 << 10;
+
+/// A function that answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Function {
+    /// Where it is.
+    pub address: Address,
+    /// Vendor ID.
+    pub vendor: u16,
+    /// Device ID.
+    pub device: u16,
+    /// Class, subclass and programming interface.
+    pub class: [u8; 3],
+    /// I/O APIC input or legacy line, as firmware wrote it; 255 = none.
+    pub line: u8,
+    /// INTA# to INTD# as 1 to 4; 0 = none.
+    pub pin: u8,
+}
+
+impl Function {
+    fn command(&self, space: &dyn ConfigSpace, set: u32, clear: u32) {
+        // The upper half is status, whose bits are cleared by writing ones: write zeros.
+        let command = space.read(self.address, register::COMMAND) & 0xffff;
+        space.write(self.address, register::COMMAND, (command | set) & !clear);
+    }
+
+    /// Lets the function answer in memory and I/O space and read and write memory itself.
+    pub fn enable(&self, space: &dyn ConfigSpace) {
+        self.command(space, COMMAND_IO | COMMAND_MEMORY | COMMAND_MASTER, 0);
+    }
+
+    /// Forbids the function's line interrupt, as is due with MSI.
+    pub fn disable_line(&self, space: &dyn ConfigSpace) {
+        self.command(space, COMMAND_INTX_OFF, 0);
+    }
+
+    /// Offsets of the capabilities with this ID. A list that loops or leaves configuration space ends there.
+    pub fn capabilities(&self, space: &dyn ConfigSpace, id: u8) -> Vec<u16> {
+        let mut found = Vec::new();
+        if space.read(self.address, register::COMMAND) >> 16 & 1 << 4 == 0 {
+            return found;
+        }
+        let mut at = space.read(self.address, register::CAPABILITIES) as u16 & 0xfc;
+        for _ in 0..48 {
+            if at < 0x40 {
+                break;
+            }
+            let header = space.read(self.address, at);
+            if header as u8 == id {
+                found.push(at);
+            }
+            at = (header >> 8) as u16 & 0xfc;
+        }
+        found
+    }
+}
+
+/// Every function that answers, in the order of buses; bridges are followed once.
+pub fn enumerate(space: &dyn ConfigSpace) -> Vec<Function> {
+    let mut found = Vec::new();
+    let mut seen = [false; 256];
+    let mut buses = Vec::from([0u8]);
+    seen[0] = true;
+    while let Some(bus) = buses.pop() {
+        for device in 0..32 {
+            for function in 0..8 {
+                let address = Address { bus, device, function };
+                let id = space.read(address, register::ID);
+                if id as u16 == 0xffff || id == 0 {
+                    if function == 0 {
+                        break;
+                    }
+                    continue;
+                }
+                let class = space.read(address, register::CLASS).to_be_bytes();
+                let header = (space.read(address, register::HEADER) >> 16) as u8;
+                let interrupt = space.read(address, register::INTERRUPT).to_le_bytes();
+                found.push(Function {
+                    address,
+                    vendor: id as u16,
+                    device: (id >> 16) as u16,
+                    class: [class[0], class[1], class[2]],
+                    line: interrupt[0],
+                    pin: interrupt[1],
+                });
+                if header & 0x7f == 1 {
+                    let secondary = (space.read(address, register::BUSES) >> 8) as u8;
+                    if !core::mem::replace(&mut seen[secondary as usize], true) {
+                        buses.push(secondary);
+                    }
+                }
+                if function == 0 && header & 0x80 == 0 {
+                    break;
+                }
+            }
+        }
+    }
+    found.sort_by_key(|function| function.address);
+    found
+}
+
+#[cfg(test)]
+pub(crate) mod tests;
