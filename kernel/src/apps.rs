@@ -8,7 +8,7 @@ include!(concat!(env!("OUT_DIR"), "/packed_files.rs"));
 /// The applications of this image, in the order in which they start.
 pub static APPS: &[&dyn App] = &[
     #[cfg(feature = "app-kv")]
-    &kv::Kv,
+    &kv::Server,
     #[cfg(feature = "app-web")]
     &web::Web,
     #[cfg(feature = "app-stream")]

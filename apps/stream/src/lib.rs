@@ -81,7 +81,7 @@ impl App for Stream {
         });
         let mut accepting = Vec::new();
         for service in Service::ALL {
-            let listener = TcpListener::bind(service.port(), options.clone())?;
+            let listener = TcpListener::bind(service.port(), options)?;
             accepting.push(executor.spawner().spawn(accept(service, listener, shared.clone()))?);
             env.ready(service.name(), service.port());
         }

@@ -69,8 +69,11 @@ static POOL: SpinLock<Pool> = SpinLock::new(Pool {
     tests: [HealthTest::new(8), HealthTest::new(8), HealthTest::new(1)],
 });
 
-/// Seeds the generator from all sources. `device` fills a buffer and says how many bytes came.
-pub fn init(device: Option<&mut dyn FnMut(&mut [u8]) -> usize>) {
+/// Fills a buffer and says how many bytes came.
+pub type Source<'a> = &'a mut dyn FnMut(&mut [u8]) -> usize;
+
+/// Seeds the generator from all sources.
+pub fn init(device: Option<Source<'_>>) {
     let mut bytes = [0; SEED];
     let length = device.map_or(0, |fill| fill(&mut bytes).min(SEED));
     let mut jitter = [0; JITTER_SAMPLES];

@@ -154,7 +154,7 @@ impl VirtioBlock {
 
     fn check(&self, sector: u64, length: usize) -> Result<(), BlockError> {
         let end = sector.checked_add((length / SECTOR) as u64).ok_or(BlockError::OutOfRange)?;
-        if length % SECTOR != 0 || end > self.geometry.sectors {
+        if !length.is_multiple_of(SECTOR) || end > self.geometry.sectors {
             return Err(BlockError::OutOfRange);
         }
         Ok(())

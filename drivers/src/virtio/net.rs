@@ -272,7 +272,7 @@ impl Device for VirtioNet {
         };
         let mac: [u8; 6] = mac.try_into().map_err(|_| LifecycleError::Malformed("length"))?;
         let mtu = usize::from(u16::from_le_bytes([*mtu_low, *mtu_high]));
-        if mtu > 65535 - HEADER || mtu < 576 {
+        if !(576..=65535 - HEADER).contains(&mtu) {
             return Err(LifecycleError::Malformed("mtu"));
         }
         let ours = self.link.offloads;

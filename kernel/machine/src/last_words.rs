@@ -160,7 +160,12 @@ fn backtrace(first: Option<u64>, mut frame: u64) {
     }
     let base = frame;
     for depth in 1..24 {
-        if frame == 0 || frame % 8 != 0 || frame < base || frame - base > 4 << 20 || !is_stack(frame) {
+        if frame == 0
+            || !frame.is_multiple_of(8)
+            || frame < base
+            || frame - base > 4 << 20
+            || !is_stack(frame)
+        {
             break;
         }
         // SAFETY: `is_stack` vouches that both words lie in mapped stack memory.

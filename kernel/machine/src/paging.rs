@@ -100,7 +100,7 @@ fn set_leaf(root: u64, virtual_address: u64, size: u64, entry: u64) -> Result<()
             let next = new_table()?;
             let child = level_size / 512;
             for index in 0..512u64 {
-                let mut part = old & !ADDRESS | (old & ADDRESS) + index * child;
+                let mut part = (old & !ADDRESS) | ((old & ADDRESS) + index * child);
                 if child == PAGE {
                     part &= !LEAF;
                 }
@@ -128,7 +128,9 @@ fn map_range(
     let mut at = start;
     while at < end {
         let target = physical + (at - start);
-        let fits = |size: u64| size <= largest && at % size == 0 && target % size == 0 && end - at >= size;
+        let fits = |size: u64| {
+            size <= largest && at.is_multiple_of(size) && target.is_multiple_of(size) && end - at >= size
+        };
         let size = if fits(HUGE) {
             HUGE
         } else if fits(LARGE) {

@@ -58,9 +58,11 @@ pub unsafe fn early() {
     unsafe {
         traps::build_idt();
         cpu::enable_features();
-        (*(&raw mut FIRST_TABLES)).install();
+        let tables = &raw mut FIRST_TABLES;
+        (*tables).install();
         // After the tables: loading the GS selector clears GS's base.
-        (*(&raw mut FIRST_CPU)).install();
+        let block = &raw mut FIRST_CPU;
+        (*block).install();
     }
     console::init(0x3f8);
 }

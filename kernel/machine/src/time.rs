@@ -29,7 +29,7 @@ impl Instant {
     #[inline]
     pub fn now() -> Self {
         let ticks = cpu::tsc().wrapping_sub(BASE.load(Ordering::Relaxed));
-        Self((u128::from(ticks) * u128::from(NANOS_PER_TICK.load(Ordering::Relaxed)) >> 32) as u64)
+        Self(((u128::from(ticks) * u128::from(NANOS_PER_TICK.load(Ordering::Relaxed))) >> 32) as u64)
     }
 
     /// Time passed since.

@@ -130,7 +130,9 @@ pub(crate) fn build_idt() {
     unsafe extern "C" {
         static vector_entries: [[u8; 16]; 256];
     }
-    for vector in 0..256 {
+    let table = &raw mut IDT;
+    // SAFETY: no CPU has loaded the table yet, and only this one runs.
+    for (vector, gate) in unsafe { &mut (*table).0 }.iter_mut().enumerate() {
         let ist = match vector {
             2 => IST_NMI,
             8 => IST_DOUBLE_FAULT,
@@ -141,8 +143,7 @@ pub(crate) fn build_idt() {
         // SAFETY: the symbol is the table of 256 entries of 16 bytes in traps.s.
         let entry = unsafe { &raw const vector_entries[vector] } as u64;
         let low = entry & 0xffff | 8 << 16 | u64::from(ist) << 32 | 0x8e << 40 | (entry >> 16 & 0xffff) << 48;
-        // SAFETY: no CPU has loaded the table yet, and only this one runs.
-        unsafe { IDT.0[vector] = [low, entry >> 32] };
+        *gate = [low, entry >> 32];
     }
 }
 

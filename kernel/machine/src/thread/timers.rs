@@ -99,6 +99,7 @@ mod tests {
             early in proptest::collection::vec(any::<prop::sample::Index>(), 0..20),
         ) {
             let mut heap = TimerHeap::new();
+            prop_assert!(heap.reserve(60).is_ok());
             let mut live: Vec<Rc<Entry>> = Vec::new();
             for deadline in deadlines {
                 let entry = Rc::new(Entry(deadline, Cell::new(None)));

@@ -65,7 +65,7 @@ fn classes_fit_and_align() {
         for align in [1, 8, 16, 32, 64, 256, 2048] {
             let layout = Layout::from_size_align(size, align).unwrap();
             let class = CLASSES[class_of(&layout).unwrap()];
-            assert!(class >= size && (align <= 16 || class % align == 0), "{layout:?} in {class}");
+            assert!(class >= size && (align <= 16 || class.is_multiple_of(align)), "{layout:?} in {class}");
         }
     }
 }
