@@ -40,7 +40,7 @@ pub fn arguments(
 ) -> Vec<OsString> {
     let mut line = Line::default();
     line.option("-name", name);
-    for flag in ["-nodefaults", "-no-user-config", "-no-reboot"] {
+    for flag in ["-nodefaults", "-no-user-config", "-no-reboot", "-S"] {
         line.flag(flag);
     }
     line.option("-display", "none");

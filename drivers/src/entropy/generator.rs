@@ -9,9 +9,9 @@ pub struct Generator {
 }
 
 impl Generator {
-    /// Unseeded: predictable until something is mixed in.
+    /// Unseeded: predictable until something is mixed in, and so due for it from the start.
     pub const fn new() -> Self {
-        Self { key: [0; 32], given: 0 }
+        Self { key: [0; 32], given: u64::MAX }
     }
 
     /// Makes the key depend on `bytes` as well. Never makes it weaker.
@@ -31,7 +31,7 @@ impl Generator {
         self.given = self.given.saturating_add(bytes.len() as u64);
     }
 
-    /// Bytes given out since something was mixed in.
+    /// Bytes given out since something was mixed in; `u64::MAX` if nothing ever was.
     pub fn given(&self) -> u64 {
         self.given
     }

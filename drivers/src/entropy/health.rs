@@ -14,6 +14,16 @@ pub struct SourceHealth {
     pub failures: u64,
 }
 
+impl SourceHealth {
+    /// No samples yet.
+    pub(super) const NONE: Self = Self { samples: 0, failures: 0 };
+
+    /// Whether the source has delivered and never failed a test.
+    pub fn ok(&self) -> bool {
+        self.samples > 0 && self.failures == 0
+    }
+}
+
 /// The tests of one source.
 #[derive(Clone, Debug)]
 pub struct HealthTest {
@@ -29,7 +39,11 @@ pub struct HealthTest {
 impl HealthTest {
     /// Tests for samples of a byte with at least `bits` bits of entropy (1 to 8).
     pub const fn new(bits: u32) -> Self {
-        let bits = if bits == 0 { 1 } else { bits };
+        let bits = match bits {
+            0 => 1,
+            1..=8 => bits,
+            _ => 8,
+        };
         Self {
             // 4.4.1: 1 + ceil(20 / H).
             repetition_limit: 1 + EXPONENT.div_ceil(bits),

@@ -5,6 +5,7 @@
 
 mod generator;
 mod health;
+mod pool;
 
 pub use generator::Generator;
 pub use health::{HealthTest, SourceHealth};
@@ -12,13 +13,12 @@ pub use health::{HealthTest, SourceHealth};
 use core::fmt;
 use machine::cpu;
 use machine::sync::SpinLock;
+use pool::{BuiltIn, NAMED, Pool};
 
 /// Bytes asked of each source for a seed.
 const SEED: usize = 64;
 /// Jitter samples for a seed; each is counted as a fraction of a bit.
 const JITTER_SAMPLES: usize = 1024;
-/// Bytes given out after which fresh entropy is mixed in.
-const RESEED: u64 = 1 << 20;
 
 /// What is known about the sources.
 #[derive(Clone, Copy, Debug, Default)]
@@ -29,20 +29,27 @@ pub struct Health {
     pub device: SourceHealth,
     /// Timing jitter.
     pub jitter: SourceHealth,
+    /// Sources that came with [`add`], by name.
+    pub named: [Option<(&'static str, SourceHealth)>; NAMED],
 }
 
 impl Health {
     /// Whether at least one source beside jitter has delivered and none has failed its tests.
     pub fn is_good(&self) -> bool {
-        let sources = [self.cpu, self.device, self.jitter];
-        sources.iter().all(|source| source.failures == 0) && (self.cpu.samples > 0 || self.device.samples > 0)
+        self.all().all(|(_, source)| source.failures == 0) && (self.cpu.ok() || self.device.ok())
+    }
+
+    fn all(&self) -> impl Iterator<Item = (&'static str, SourceHealth)> {
+        [("CPU", self.cpu), ("virtio-rng", self.device), ("jitter", self.jitter)]
+            .into_iter()
+            .chain(self.named.into_iter().flatten())
     }
 }
 
 impl fmt::Display for Health {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(if self.is_good() { "good" } else { "degraded" })?;
-        for (name, source) in [("CPU", self.cpu), ("virtio-rng", self.device), ("jitter", self.jitter)] {
+        for (name, source) in self.all() {
             match (source.samples, source.failures) {
                 (0, _) => write!(f, ", {name} absent")?,
                 (_, 0) => write!(f, ", {name} ok")?,
@@ -53,21 +60,7 @@ impl fmt::Display for Health {
     }
 }
 
-struct Pool {
-    generator: Generator,
-    health: Health,
-    tests: [HealthTest; 3],
-}
-
-static POOL: SpinLock<Pool> = SpinLock::new(Pool {
-    generator: Generator::new(),
-    health: Health {
-        cpu: SourceHealth { samples: 0, failures: 0 },
-        device: SourceHealth { samples: 0, failures: 0 },
-        jitter: SourceHealth { samples: 0, failures: 0 },
-    },
-    tests: [HealthTest::new(8), HealthTest::new(8), HealthTest::new(1)],
-});
+static POOL: SpinLock<Pool> = SpinLock::new(Pool::new());
 
 /// Fills a buffer and says how many bytes came.
 pub type Source<'a> = &'a mut dyn FnMut(&mut [u8]) -> usize;
@@ -81,30 +74,54 @@ pub fn init(device: Option<Source<'_>>) {
         *sample = jitter_sample();
     }
     let mut pool = POOL.lock();
-    let pool = &mut *pool;
-    pool.health.device = pool.tests[1].run(&bytes[..length], pool.health.device);
-    pool.generator.mix(&bytes[..length]);
-    pool.health.jitter = pool.tests[2].run(&jitter, pool.health.jitter);
-    pool.generator.mix(&jitter);
-    mix_cpu(pool);
+    pool.take(BuiltIn::Device, &bytes[..length]);
+    pool.take(BuiltIn::Jitter, &jitter);
+    take_cpu(&mut pool);
 }
 
-/// Unpredictable bytes.
+/// Mixes in what some other source gave. Never makes the generator weaker, whatever the bytes are.
+///
+/// At most four names have their own health record.
+pub fn add(name: &'static str, bytes: &[u8]) {
+    let mut pool = POOL.lock();
+    if pool.is_due() {
+        reseed(&mut pool);
+    }
+    pool.take_named(name, bytes);
+}
+
+/// Unpredictable bytes. Before [`init`] they rest on the CPU's generator and a few timings alone.
 pub fn fill(bytes: &mut [u8]) {
     let mut pool = POOL.lock();
-    if pool.generator.given() >= RESEED {
-        mix_cpu(&mut pool);
-        pool.generator.mix(&cpu::tsc().to_le_bytes());
+    if pool.is_due() {
+        reseed(&mut pool);
     }
-    pool.generator.fill(bytes);
+    pool.fill(bytes);
+}
+
+/// An unpredictable number.
+pub fn random_u64() -> u64 {
+    let mut bytes = [0; 8];
+    fill(&mut bytes);
+    u64::from_le_bytes(bytes)
 }
 
 /// What is known about the sources.
 pub fn health() -> Health {
-    POOL.lock().health
+    POOL.lock().health()
 }
 
-fn mix_cpu(pool: &mut Pool) {
+/// Few timings, for the lock keeps interrupts off.
+fn reseed(pool: &mut Pool) {
+    let mut jitter = [0; SEED];
+    for sample in &mut jitter {
+        *sample = jitter_sample();
+    }
+    pool.take(BuiltIn::Jitter, &jitter);
+    take_cpu(pool);
+}
+
+fn take_cpu(pool: &mut Pool) {
     let mut bytes = [0; SEED];
     let mut length = 0;
     for word in bytes.chunks_exact_mut(8) {
@@ -112,8 +129,7 @@ fn mix_cpu(pool: &mut Pool) {
         word.copy_from_slice(&value.to_le_bytes());
         length += 8;
     }
-    pool.health.cpu = pool.tests[0].run(&bytes[..length], pool.health.cpu);
-    pool.generator.mix(&bytes[..length]);
+    pool.take(BuiltIn::Cpu, &bytes[..length]);
 }
 
 /// How long a little work over memory took, in its lowest bits. Under an emulator that counts instructions this is constant,
@@ -127,7 +143,8 @@ fn jitter_sample() -> u8 {
         memory[at % 512] ^= at as u8;
     }
     core::hint::black_box(&memory);
-    (cpu::tsc() - start) as u8
+    // Counters of two CPUs may differ, so that time goes backwards.
+    cpu::tsc().wrapping_sub(start) as u8
 }
 
 #[cfg(test)]

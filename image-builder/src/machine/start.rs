@@ -172,7 +172,13 @@ impl Builder {
         let deadline = Instant::now() + START_PATIENCE;
         let failure = loop {
             match Qmp::connect(&files.control, START_PATIENCE) {
-                Ok(control) => return Ok((child, control)),
+                Ok(mut control) => {
+                    // QEMU waits (`-S`) until somebody listens, so that no event is missed however short the run.
+                    match control.execute("cont", serde_json::Value::Null) {
+                        Ok(_) => return Ok((child, control)),
+                        Err(error) => break error.to_string(),
+                    }
+                }
                 Err(error) if Instant::now() >= deadline => break error.to_string(),
                 Err(_) => {}
             }

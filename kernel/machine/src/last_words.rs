@@ -85,7 +85,8 @@ pub(crate) fn exception(frame: &TrapFrame) -> ! {
     unsafe { asm!("mov {}, cr2", out(reg) cr2, options(nomem, nostack)) };
     let vector = frame.vector as usize;
     let name = NAMES.get(vector).copied().unwrap_or("reserved exception");
-    let overflow = (vector == 14 || vector == 8) && paging::is_guard(cr2);
+    let unmapped = vector == 8 || (vector == 14 && frame.error & 1 == 0);
+    let overflow = unmapped && paging::is_guard(cr2);
     let reason = match vector {
         _ if overflow => {
             heading(format_args!("stack overflow (the guard page at {cr2:#x} was touched)"));
