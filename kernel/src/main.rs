@@ -18,6 +18,8 @@ mod apps;
 mod boot;
 #[cfg(bare_metal)]
 mod devices;
+#[cfg(bare_metal)]
+mod monitor;
 
 #[cfg(bare_metal)]
 fn run(boot: machine::bootinfo::Boot) -> ! {
@@ -38,6 +40,7 @@ fn run(boot: machine::bootinfo::Boot) -> ! {
 #[cfg(bare_metal)]
 fn serve(machine: machine::start::Machine) {
     machine::start::start_cpus(&machine);
+    monitor::report(&machine);
     let command_line: &'static str = alloc::boxed::Box::leak(machine.command_line.as_str().into());
     devices::start(&machine, command_line);
     let free = || machine::frames::statistics().free * machine::paging::PAGE;

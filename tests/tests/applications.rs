@@ -89,7 +89,8 @@ for protocol in (2, 3):
     let Some(python) = ["/usr/bin/python3", "python3"].into_iter().find(has_client) else {
         return skip("the Python client", &"Python's redis module is not installed (python3-redis)");
     };
-    let port = shared().at("kv").port().to_string();
+    let guest = shared();
+    let port = guest.at("kv").port().to_string();
     program::run(python, PATIENCE, ["-c", script, &port]).unwrap();
 }
 

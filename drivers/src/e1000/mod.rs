@@ -3,7 +3,11 @@
 //! Sources: Intel, "PCI/PCI-X Family of Gigabit Ethernet Controllers Software Developer's Manual" (8254x), chapters 3, 13 and
 //! 14; Intel, "82574 GbE Controller Family Datasheet", chapters 7 and 10.
 
+mod held;
+mod register;
 mod ring;
+
+pub use register::{acknowledge, use_msix};
 
 use crate::mmio::Registers;
 use alloc::vec::Vec;
@@ -12,47 +16,20 @@ use drivers_api::{
     Checksum, Device, DeviceState, ExportedState, LifecycleError, LinkInfo, MacAddr, NetDevice, Offloads,
     RxFrame, StateKind, TransmitError, TxMeta,
 };
+use held::Held;
 use machine::time::{Duration, Instant};
+use register::{
+    CAUSE_RECEIVE, CAUSE_TRANSMIT, CTRL_ASDE, CTRL_MASTER_DISABLE, CTRL_RST, CTRL_SLU, RAH_AV, RCTL_BAM,
+    RCTL_EN, RCTL_SECRC, STATUS_LU, STATUS_MASTER, TCTL_EN, TCTL_PSP,
+};
 use ring::{DONE, END_OF_PACKET, Ring};
-
-/// Register offsets (8254x, table 13-2).
-mod register {
-    pub const CTRL: usize = 0x0000;
-    pub const STATUS: usize = 0x0008;
-    pub const EERD: usize = 0x0014;
-    pub const ICR: usize = 0x00c0;
-    pub const IMS: usize = 0x00d0;
-    pub const IMC: usize = 0x00d8;
-    pub const IVAR: usize = 0x00e4;
-    pub const RCTL: usize = 0x0100;
-    pub const TCTL: usize = 0x0400;
-    pub const TIPG: usize = 0x0410;
-    pub const RDBAL: usize = 0x2800;
-    pub const TDBAL: usize = 0x3800;
-    pub const MTA: usize = 0x5200;
-    pub const RAL0: usize = 0x5400;
-    pub const RAH0: usize = 0x5404;
-}
-
-const CTRL_ASDE: u32 = 1 << 5;
-const CTRL_SLU: u32 = 1 << 6;
-const CTRL_RST: u32 = 1 << 26;
-const STATUS_LU: u32 = 1 << 1;
-const RCTL_EN: u32 = 1 << 1;
-const RCTL_BAM: u32 = 1 << 15;
-const RCTL_SECRC: u32 = 1 << 26;
-const TCTL_EN: u32 = 1 << 1;
-const TCTL_PSP: u32 = 1 << 3;
-const RAH_AV: u32 = 1 << 31;
-
-/// Interrupt causes (13.4.17): transmit written back, link change, receive descriptors low, overrun, receive timer; and the
-/// 82574's queue causes.
-const CAUSE_TXDW: u32 = 1;
-const CAUSE_RECEIVE: u32 = 1 << 2 | 1 << 4 | 1 << 6 | 1 << 7 | 1 << 20 | 1 << 24;
-const CAUSE_TRANSMIT: u32 = CAUSE_TXDW | 1 << 22;
 
 /// How long a reset may take.
 const RESET_PATIENCE: Duration = Duration::from_millis(500);
+/// How long the card may take to send what is queued, and to end its accesses to memory: a full ring takes 3 ms at 1 Gbit/s.
+const DRAIN_PATIENCE: Duration = Duration::from_millis(50);
+/// How long registers must not be touched after a reset began (8254x, 13.4.1: 1 us).
+const RESET_SETTLE: Duration = Duration::from_micros(10);
 
 const DESCRIPTORS: usize = 256;
 const BUFFER: usize = 2048;
@@ -93,22 +70,6 @@ pub enum E1000Error {
     OutOfMemory,
 }
 
-/// For the interrupt handler: whether the card has interrupted. Reading the cause clears it; the card then stays quiet until
-/// the driver allows interrupts again, so that a level-triggered line falls.
-pub fn acknowledge(registers: &Registers) -> bool {
-    let cause = registers.read::<u32>(register::ICR);
-    if cause == 0 || cause == u32::MAX {
-        return false;
-    }
-    registers.write(register::IMC, u32::MAX);
-    true
-}
-
-/// Sends all causes of an 82574 to MSI-X entry 0 (82574, 10.2.4.9: entry number and valid bit for each cause).
-pub fn use_msix(registers: &Registers) {
-    registers.write(register::IVAR, 0x0008_8888u32 | 1 << 31);
-}
-
 /// A card.
 pub struct E1000 {
     registers: Registers,
@@ -117,9 +78,10 @@ pub struct E1000 {
     mac: MacAddr,
     rx: Ring,
     tx: Ring,
-    /// Next receive descriptor to look at, and how many were taken and not returned.
-    rx_next: usize,
-    rx_held: usize,
+    /// Receive descriptors taken and not returned.
+    rx_held: Held,
+    /// Whether the next descriptor goes on with a frame too long for one.
+    rx_skipping: bool,
     /// Next transmit descriptor to fill, the oldest not reclaimed, and what the card was told last.
     tx_next: usize,
     tx_oldest: usize,
@@ -140,8 +102,8 @@ impl E1000 {
             mac: fallback,
             rx: ring()?,
             tx: ring()?,
-            rx_next: 0,
-            rx_held: 0,
+            rx_held: Held::new(),
+            rx_skipping: false,
             tx_next: 0,
             tx_oldest: 0,
             tx_told: 0,
@@ -167,18 +129,19 @@ impl E1000 {
         self.write(register::IMC, u32::MAX);
         self.write(register::RCTL, 0);
         self.write(register::TCTL, 0);
-        self.write(register::CTRL, self.read(register::CTRL) | CTRL_RST);
-        // The reset bit clears itself within a microsecond on hardware.
-        let deadline = Instant::now().saturating_add(RESET_PATIENCE);
-        while Instant::now() < deadline {
-            if self.read(register::CTRL) & CTRL_RST == 0 {
-                self.write(register::IMC, u32::MAX);
-                self.read(register::ICR);
-                return Ok(());
-            }
-            core::hint::spin_loop();
+        if self.model == Model::E1000e {
+            // A reset amid a bus access could hang it (82574, 10.2.2.1); if the card won't end its accesses, reset all the same.
+            self.write(register::CTRL, self.read(register::CTRL) | CTRL_MASTER_DISABLE);
+            wait(DRAIN_PATIENCE, || self.read(register::STATUS) & STATUS_MASTER == 0);
         }
-        Err(())
+        self.write(register::CTRL, self.read(register::CTRL) | CTRL_RST);
+        wait(RESET_SETTLE, || false);
+        if !wait(RESET_PATIENCE, || self.read(register::CTRL) & CTRL_RST == 0) {
+            return Err(());
+        }
+        self.write(register::IMC, u32::MAX);
+        self.read(register::ICR);
+        Ok(())
     }
 
     /// The address in the first receive address register, which a reset loads from the EEPROM, else from the EEPROM itself.
@@ -220,7 +183,9 @@ impl E1000 {
         }
         self.rx.reset();
         self.tx.reset();
-        (self.rx_next, self.rx_held, self.tx_next, self.tx_oldest, self.tx_told) = (0, 0, 0, 0, 0);
+        self.rx_held.restart();
+        self.rx_skipping = false;
+        (self.tx_next, self.tx_oldest, self.tx_told) = (0, 0, 0);
         for (base, ring) in [(register::RDBAL, &self.rx), (register::TDBAL, &self.tx)] {
             self.write(base, ring.physical() as u32);
             self.write(base + 4, (ring.physical() >> 32) as u32);
@@ -228,7 +193,11 @@ impl E1000 {
             self.write(base + 0x10, 0); // head
             self.write(base + 0x18, 0); // tail
         }
-        self.write(register::CTRL, self.read(register::CTRL) | CTRL_SLU | CTRL_ASDE);
+        if self.model == Model::E1000e {
+            // A reset forgets it; without MSI-X it means nothing.
+            use_msix(&self.registers);
+        }
+        self.write(register::CTRL, self.read(register::CTRL) & !CTRL_MASTER_DISABLE | CTRL_SLU | CTRL_ASDE);
         // Gap times for copper (13.4.34), collision threshold and distance for full duplex (14.5).
         self.write(register::TIPG, 10 | 8 << 10 | 6 << 20);
         self.write(register::TCTL, TCTL_EN | TCTL_PSP | 15 << 4 | 64 << 12);
@@ -250,6 +219,20 @@ impl E1000 {
     }
 }
 
+/// Polls until `done`; false if it takes longer than `patience`.
+fn wait(patience: Duration, mut done: impl FnMut() -> bool) -> bool {
+    let deadline = Instant::now().saturating_add(patience);
+    loop {
+        if done() {
+            return true;
+        }
+        if Instant::now() >= deadline {
+            return false;
+        }
+        core::hint::spin_loop();
+    }
+}
+
 impl Device for E1000 {
     fn name(&self) -> &'static str {
         match self.model {
@@ -266,7 +249,15 @@ impl Device for E1000 {
         if self.state != DeviceState::Running {
             return Err(LifecycleError::WrongState(self.state));
         }
-        // A reset stops both directions at once; frames on the way are lost, as on a wire.
+        self.write(register::IMC, u32::MAX);
+        self.write(register::RCTL, 0);
+        // What is queued is sent. Without a carrier it never is, and is lost, as on a wire.
+        self.flush();
+        wait(DRAIN_PATIENCE, || {
+            self.reclaim();
+            self.tx_oldest == self.tx_next
+        });
+        // The reset stops everything that is left.
         self.reset().map_err(|()| LifecycleError::Timeout)?;
         self.state = DeviceState::Quiesced;
         Ok(())
@@ -337,21 +328,22 @@ impl NetDevice for E1000 {
     }
 
     fn receive(&mut self) -> Option<RxFrame> {
-        while self.state == DeviceState::Running && self.rx_held < DESCRIPTORS - 1 {
-            let at = self.rx_next;
+        while self.state == DeviceState::Running && !self.rx_held.is_all() {
+            let at = self.rx_held.next();
             let status = self.rx.status(at);
             if status & DONE == 0 {
                 return None;
             }
-            self.rx_next = (at + 1) % DESCRIPTORS;
-            self.rx_held += 1;
             let (length, errors) = self.rx.received(at);
             let frame = RxFrame {
                 data: NonNull::slice_from_raw_parts(self.rx.buffer(at), length.min(BUFFER)),
                 checksum: Checksum::Unknown,
-                token: at as u32,
+                token: self.rx_held.take(),
             };
-            if status & END_OF_PACKET != 0 && errors == 0 && length <= BUFFER {
+            let is_last = status & END_OF_PACKET != 0;
+            let is_whole = is_last && !self.rx_skipping;
+            self.rx_skipping = !is_last;
+            if is_whole && errors == 0 && length <= BUFFER {
                 return Some(frame);
             }
             // Longer than a buffer, or damaged.
@@ -361,14 +353,18 @@ impl NetDevice for E1000 {
     }
 
     fn recycle(&mut self, frame: RxFrame) {
-        if self.state != DeviceState::Running || self.rx_held == 0 {
+        if self.state != DeviceState::Running {
             return;
         }
-        let at = frame.token as usize % DESCRIPTORS;
-        self.rx_held -= 1;
-        self.rx.clear(at);
-        // The tail is one before the first descriptor still held: returned in order, that is this one.
-        self.write(register::RDBAL + 0x18, at as u32);
+        let mut tail = None;
+        let (held, ring) = (&mut self.rx_held, &mut self.rx);
+        held.give_back(frame.token, |at| {
+            ring.clear(at);
+            tail = Some(at);
+        });
+        if let Some(tail) = tail {
+            self.write(register::RDBAL + 0x18, tail as u32);
+        }
     }
 
     fn can_transmit(&mut self) -> bool {
@@ -423,8 +419,12 @@ impl NetDevice for E1000 {
             self.write(register::IMC, u32::MAX);
             return false;
         }
-        self.write(register::IMS, CAUSE_RECEIVE);
-        self.rx.status(self.rx_next) & DONE != 0
+        let was_full = !self.has_room();
+        self.write(register::IMS, if was_full { CAUSE_RECEIVE | CAUSE_TRANSMIT } else { CAUSE_RECEIVE });
+        // Room that came before the interrupt was allowed is worth a poll as well.
+        self.reclaim();
+        !self.rx_held.is_all() && self.rx.status(self.rx_held.next()) & DONE != 0
+            || was_full && self.has_room()
     }
 }
 

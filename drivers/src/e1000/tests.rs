@@ -70,6 +70,12 @@ fn deliver(card: &mut E1000, at: usize, frame: &[u8], status: u8, errors: u8) {
     }
 }
 
+/// Says that a frame was sent, as the card would.
+fn sent(card: &mut E1000, at: usize) {
+    // SAFETY: the descriptor's status byte.
+    unsafe { (card.tx.physical() as *mut u8).add(at * 16 + 12).write_volatile(DONE) };
+}
+
 fn take(card: &mut E1000) -> Option<Vec<u8>> {
     let frame = card.receive()?;
     // SAFETY: the frame is ours until it is recycled.
@@ -125,8 +131,7 @@ fn a_full_ring_says_so_and_is_reclaimed() {
     assert_eq!(fake.registers().read::<u32>(register::TDBAL + 0x18), 255);
     assert!(!card.can_transmit());
     assert_eq!(fake.registers().read::<u32>(register::IMS), CAUSE_TRANSMIT);
-    // SAFETY: the first descriptor's status byte.
-    unsafe { (card.tx.physical() as *mut u8).add(12).write_volatile(DONE) };
+    sent(&mut card, 0);
     assert!(card.can_transmit());
     send(&mut card).unwrap();
     assert_eq!(send(&mut card), Err(TransmitError::Full));
@@ -162,4 +167,85 @@ fn a_card_that_does_not_reset_is_refused_and_interrupts_are_told_apart() {
     registers.write(register::ICR, 0x80u32);
     assert!(acknowledge(&registers));
     assert_eq!(registers.read::<u32>(register::IMC), u32::MAX);
+}
+
+#[test]
+fn a_frame_dropped_behind_one_still_held_does_not_give_that_one_away() {
+    let (mut fake, mut card) = card();
+    deliver(&mut card, 0, &[1; 60], DONE | END_OF_PACKET, 0);
+    deliver(&mut card, 1, &[2; 60], DONE | END_OF_PACKET, 1);
+    let held = card.receive().unwrap();
+    assert!(card.receive().is_none());
+    assert_eq!(fake.registers().read::<u32>(register::RDBAL + 0x18), 255, "nothing is given back");
+    card.recycle(held);
+    assert_eq!(fake.registers().read::<u32>(register::RDBAL + 0x18), 1);
+}
+
+#[test]
+fn a_frame_over_several_buffers_is_dropped_to_its_end() {
+    let (_fake, mut card) = card();
+    deliver(&mut card, 0, &[1; 2048], DONE, 0);
+    deliver(&mut card, 1, &[1; 100], DONE | END_OF_PACKET, 0);
+    deliver(&mut card, 2, &[2; 60], DONE | END_OF_PACKET, 0);
+    assert_eq!(take(&mut card).unwrap(), [2; 60]);
+    assert!(take(&mut card).is_none());
+}
+
+#[test]
+fn a_frame_held_over_a_pause_is_not_given_back_into_the_new_ring() {
+    let (mut fake, mut card) = card();
+    let registers = fake.registers();
+    deliver(&mut card, 0, &[1; 60], DONE | END_OF_PACKET, 0);
+    let old = card.receive().unwrap();
+    with_self_clearing_reset(registers, || card.quiesce().unwrap());
+    card.resume().unwrap();
+    deliver(&mut card, 0, &[2; 60], DONE | END_OF_PACKET, 0);
+    let new = card.receive().unwrap();
+    card.recycle(old);
+    assert_eq!(registers.read::<u32>(register::RDBAL + 0x18), 255);
+    card.recycle(new);
+    assert_eq!(registers.read::<u32>(register::RDBAL + 0x18), 0);
+}
+
+#[test]
+fn allowing_interrupts_tells_of_frames_and_of_room() {
+    let (mut fake, mut card) = card();
+    assert!(!card.set_interrupts(true));
+    assert_eq!(fake.registers().read::<u32>(register::IMS), CAUSE_RECEIVE);
+    deliver(&mut card, 0, &[1; 60], DONE | END_OF_PACKET, 0);
+    assert!(!card.set_interrupts(false));
+    assert!(card.set_interrupts(true));
+    take(&mut card).unwrap();
+    while card.transmit(60, &mut |_| TxMeta::default()).is_ok() {}
+    card.flush();
+    assert!(!card.set_interrupts(true));
+    assert_eq!(fake.registers().read::<u32>(register::IMS), CAUSE_RECEIVE | CAUSE_TRANSMIT);
+    sent(&mut card, 0);
+    assert!(card.set_interrupts(true));
+}
+
+#[test]
+fn quiescing_sends_what_is_queued_first() {
+    let (mut fake, mut card) = card();
+    let registers = fake.registers();
+    card.transmit(60, &mut |_| TxMeta::default()).unwrap();
+    sent(&mut card, 0);
+    with_self_clearing_reset(registers, || card.quiesce().unwrap());
+    assert_eq!(registers.read::<u32>(register::TDBAL + 0x18), 1, "the card was told");
+    assert_eq!(card.tx_oldest, 1, "and waited for");
+}
+
+#[test]
+fn the_82574_keeps_its_vectors_over_a_pause() {
+    let (mut fake, registers) = Fake::new();
+    let mut card = with_self_clearing_reset(registers, || {
+        E1000::new(registers, MacAddr([0; 6]), Model::E1000e).unwrap()
+    });
+    with_self_clearing_reset(registers, || card.quiesce().unwrap());
+    fake.registers().write(register::IVAR, 0u32);
+    card.resume().unwrap();
+    assert_eq!(registers.read::<u32>(register::IVAR), 0x8008_8888);
+    assert_eq!(registers.read::<u32>(register::CTRL) & CTRL_MASTER_DISABLE, 0);
+    // The card goes before the memory that stands for it.
+    with_self_clearing_reset(registers, || drop(card));
 }
