@@ -18,6 +18,23 @@ pub struct Segment {
 }
 const _: () = assert!(size_of::<Segment>() == 16);
 
+/// GDTR or IDTR.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TableRegister {
+    /// Linear address of the table.
+    pub base: u64,
+    /// Its length in bytes less one.
+    pub limit: u16,
+}
+
+/// Present.
+pub const PRESENT: u16 = 1 << 7;
+/// Long mode: 64-bit code.
+pub const LONG: u16 = 1 << 9;
+/// Default size: 32-bit code or stack.
+pub const DEFAULT_BIG: u16 = 1 << 10;
+/// Type of a 64-bit TSS that is in use.
+pub const BUSY_TSS: u16 = 0xb;
 /// Granularity: the descriptor's limit counts pages.
 pub const GRANULARITY: u16 = 1 << 11;
 
@@ -29,6 +46,13 @@ impl Segment {
         let attributes = (descriptor >> 40 & 0xff | descriptor >> 44 & 0xf00) as u16;
         let limit = if attributes & GRANULARITY != 0 { low << 12 | 0xfff } else { low };
         Self { selector, attributes, limit, base }
+    }
+
+    /// From the two words of a system descriptor (TSS, LDT), whose base has 64 bits.
+    pub const fn from_system_descriptor(selector: u16, low: u64, high: u64) -> Self {
+        let mut segment = Self::from_descriptor(selector, low);
+        segment.base |= high << 32;
+        segment
     }
 
     /// Back to a GDT entry.
