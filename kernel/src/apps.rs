@@ -17,6 +17,8 @@ pub static APPS: &[&dyn App] = &[
     &hello::Hello,
     #[cfg(feature = "app-bench")]
     &bench::Bench,
+    #[cfg(feature = "app-selftest")]
+    &selftest::SelfTest,
     #[cfg(feature = "app-faults")]
     &faults::Faults,
 ];

@@ -2,7 +2,7 @@
 //!
 //! 1. `boot`: one of three doors hands over memory map, command line and ACPI root pointer.
 //! 2. `machine`: exceptions, memory (with the VMM's reserve carved out), interrupts, clocks; then threads.
-//! 3. On the first thread: the other CPUs, devices, network, applications.
+//! 3. On the first thread: the other CPUs, the monitor (asleep), devices, network, applications.
 //! 4. The code that began all this ends as the idle thread of the first CPU.
 //!
 //! A hosted build is a stub: an image is built with `cargo qs build`.
@@ -40,7 +40,8 @@ fn run(boot: machine::bootinfo::Boot) -> ! {
 #[cfg(bare_metal)]
 fn serve(machine: machine::start::Machine) {
     machine::start::start_cpus(&machine);
-    monitor::report(&machine);
+    let start_up = monitor::START_UP.hold();
+    monitor::start(&machine);
     let command_line: &'static str = alloc::boxed::Box::leak(machine.command_line.as_str().into());
     devices::start(&machine, command_line);
     let free = || machine::frames::statistics().free * machine::paging::PAGE;
@@ -51,6 +52,7 @@ fn serve(machine: machine::start::Machine) {
         .with_cpus(machine::cpu::count())
         .with_listeners(listeners);
     apps::start(alloc::boxed::Box::leak(alloc::boxed::Box::new(env)));
+    drop(start_up);
 }
 
 /// Settings that count from the first line on.

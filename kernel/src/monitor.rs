@@ -1,32 +1,24 @@
-//! What the sleeping monitor would need, looked at while the machine comes up. There is no monitor yet.
+//! The sleeping monitor: built when all CPUs run, bound to the switch.
 
 use machine::start::Machine;
-use x86defs::cpuid::{Leaf, Source};
+use mode::{Pin, Pins};
+use vmm::monitor::Monitor;
 
-struct Cpu;
+/// Held while the system starts: what a switch would find half done.
+pub static START_UP: Pin = Pin::new("start-up");
 
-impl Source for Cpu {
-    fn leaf(&self, number: u32) -> Leaf {
-        let highest = core::arch::x86_64::__cpuid(number & 0x8000_0000).eax;
-        if number > highest {
-            return Leaf::default();
+static PINS: [&Pin; 1] = [&START_UP];
+
+/// Builds it, or says why this machine stays native.
+pub fn start(machine: &Machine) {
+    let monitor = Monitor::build(machine.reserve, &machine.map);
+    match &monitor {
+        Ok(monitor) => {
+            let nested = if monitor.is_nested() { ", itself under a hypervisor" } else { "" };
+            let (vendor, room) = (monitor.vendor(), monitor.arena() >> 20);
+            log::info!("monitor: {vendor:?}{nested}, asleep; {room} MiB for copies");
         }
-        let answer = core::arch::x86_64::__cpuid(number);
-        Leaf { eax: answer.eax, ebx: answer.ebx, ecx: answer.ecx, edx: answer.edx }
+        Err(error) => log::info!("monitor: none, this machine stays native: {error}"),
     }
-}
-
-/// Says whether this machine could carry a monitor, and whether the reserve suffices for it.
-pub fn report(machine: &Machine) {
-    let nested = if vmm::is_nested(&Cpu) { ", under a hypervisor" } else { "" };
-    match vmm::availability(&Cpu) {
-        Ok(vendor) => log::info!("virtualization: {vendor:?}{nested}"),
-        Err(reason) => log::info!("virtualization: {reason}{nested}"),
-    }
-    let Some(reserve) = &machine.reserve else { return };
-    let cpus = machine::cpu::count() as u64;
-    match vmm::plan(reserve.length, cpus, machine.memory) {
-        Ok(plan) => log::debug!("VMM reserve: {} MiB for copies", plan.arena.length >> 20),
-        Err(vmm::PlanError::TooSmall(missing)) => log::warn!("VMM reserve: {missing} bytes too small"),
-    }
+    mode::bare::start(monitor, Pins(&PINS));
 }

@@ -1,10 +1,14 @@
-//! What the machine's own operations cost: a thread switch, a wake-up, a timer interrupt.
+//! What the machine's own operations cost: a thread switch, a wake-up, a timer interrupt; with `bench=switch` on the command
+//! line, the switch between native and guest mode and the VMM's exits.
 //!
 //! Prints one JSON object a line: `name`, `mode`, `cpus`, `unit`, `n`, `min`, `p50`, `p99`, `max`. The unit is ticks of the
-//! time-stamp counter; under QEMU's `-icount shift=0` at a nominal gigahertz, one tick is one instruction, and runs repeat
-//! exactly. Then it ends the machine.
+//! time-stamp counter, `tsc`. Under QEMU's `-icount shift=0` at a nominal gigahertz one tick is one instruction and runs
+//! repeat exactly; whoever starts the machine so says it with `bench.unit=instructions`. Then it ends the machine.
 #![no_std]
 extern crate alloc;
+
+#[cfg(bare_metal)]
+mod switch;
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -32,13 +36,16 @@ impl App for Bench {
     }
 
     fn run(&self, env: &'static Env) -> Result<(), AppError> {
-        let cpus = env.cpus();
-        let measured = Builder::new("bench-0").affinity(FIRST_CPU).spawn(move || {
-            print("clock.read", cpus, clock());
-            print("thread.yield", cpus, yields());
-            print("thread.wake", cpus, wakes());
-            print("timer.interrupt", cpus, interrupts());
-        });
+        if env.setting("bench.unit") == Some("instructions") {
+            INSTRUCTIONS.store(true, Ordering::Relaxed);
+        }
+        let measured =
+            Builder::new("bench-0").affinity(FIRST_CPU).spawn(move || match env.setting("bench") {
+                #[cfg(bare_metal)]
+                Some("switch") => switch::run(env.cpus()),
+                None | Some("threads") => threads(env.cpus()),
+                Some(other) => log::error!("bench={other} is none of threads, switch"),
+            });
         match measured {
             Ok(thread) => thread.join(),
             Err(error) => log::error!("no thread to measure on: {error:?}"),
@@ -57,11 +64,26 @@ fn end() -> Result<(), AppError> {
     Ok(())
 }
 
-fn print(name: &str, cpus: usize, mut samples: Vec<u64>) {
+/// One tick of the counter is one instruction.
+static INSTRUCTIONS: AtomicBool = AtomicBool::new(false);
+
+fn threads(cpus: usize) {
+    print("clock.read", "native", cpus, clock());
+    print("thread.yield", "native", cpus, yields());
+    print("thread.wake", "native", cpus, wakes());
+    print("timer.interrupt", "native", cpus, interrupts());
+}
+
+fn print(name: &str, mode: &str, cpus: usize, mut samples: Vec<u64>) {
+    if samples.is_empty() {
+        log::error!("{name} was not measured");
+        return;
+    }
+    let unit = if INSTRUCTIONS.load(Ordering::Relaxed) { "instructions" } else { "tsc" };
     samples.sort_unstable();
     let at = |per_cent: usize| samples[(samples.len() - 1) * per_cent / 100];
     log::info!(
-        r#"{{"name":"{name}","mode":"native","cpus":{cpus},"unit":"tsc","n":{},"min":{},"p50":{},"p99":{},"max":{}}}"#,
+        r#"{{"name":"{name}","mode":"{mode}","cpus":{cpus},"unit":"{unit}","n":{},"min":{},"p50":{},"p99":{},"max":{}}}"#,
         samples.len(),
         at(0),
         at(50),

@@ -13,6 +13,10 @@ pub const TIMER_VECTOR: u8 = 0xf0;
 pub const RESCHEDULE_VECTOR: u8 = 0xf1;
 /// Asks a CPU to flush translations.
 pub const SHOOTDOWN_VECTOR: u8 = 0xf2;
+/// Calls a CPU to a rendezvous.
+pub const RENDEZVOUS_VECTOR: u8 = 0xf3;
+/// Says that the VMM has something to report.
+pub const REPORT_VECTOR: u8 = 0xf4;
 /// What the APIC delivers when an interrupt vanished.
 pub const SPURIOUS_VECTOR: u8 = 0xff;
 
@@ -170,6 +174,22 @@ pub(crate) fn arm_timer(deadline: u64) {
 /// Sends a fixed interrupt to one CPU.
 pub(crate) fn send(apic_id: u32, vector: u8) {
     send_command(apic_id, u32::from(vector) | 1 << 14);
+}
+
+/// Sends a fixed interrupt to the CPU that runs this.
+pub fn send_to_self(vector: u8) {
+    send_command(0, u32::from(vector) | 1 << 14 | 1 << 18);
+}
+
+/// Sends a fixed interrupt to all CPUs but this one that have been started.
+pub fn send_to_others(vector: u8) {
+    let me = cpu::id();
+    (0..cpu::count()).filter(|&other| other != me).for_each(|other| send(crate::smp::apic_id(other), vector));
+}
+
+/// Where the registers are, unless they are model-specific ones. A page.
+pub fn memory() -> Option<u64> {
+    (!is_x2apic()).then(|| BASE.load(Ordering::Relaxed))
 }
 
 /// Sends an NMI to all CPUs but this one.

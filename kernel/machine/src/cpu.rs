@@ -129,6 +129,20 @@ pub unsafe fn wrmsr(register: u32, value: u64) {
     }
 }
 
+/// CR4.
+pub fn cr4() -> u64 {
+    let value: u64;
+    // SAFETY: reads a control register.
+    unsafe { asm!("mov {}, cr4", out(reg) value, options(nomem, nostack, preserves_flags)) };
+    value
+}
+
+/// EFER.
+pub fn efer() -> u64 {
+    // SAFETY: every x86-64 CPU has it.
+    unsafe { rdmsr(msr::EFER) }
+}
+
 /// The time-stamp counter.
 #[inline]
 pub fn tsc() -> u64 {

@@ -242,6 +242,74 @@ pub mod sync {
             }
         }
     }
+
+    /// Lets threads wait for a condition.
+    #[derive(Debug, Default)]
+    pub struct Condvar(host::Condvar);
+
+    impl Condvar {
+        /// Nobody waits.
+        pub const fn new() -> Self {
+            Self(host::Condvar::new())
+        }
+        /// Releases the lock, waits for a notification, takes the lock again.
+        pub fn wait<'a, T>(&self, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
+            self.0.wait(guard).unwrap_or_else(host::PoisonError::into_inner)
+        }
+        /// Like [`Condvar::wait`], at most until `deadline`; false if that passed.
+        pub fn wait_until<'a, T>(
+            &self,
+            guard: MutexGuard<'a, T>,
+            deadline: super::time::Instant,
+        ) -> (MutexGuard<'a, T>, bool) {
+            let patience = deadline.saturating_since(super::time::Instant::now());
+            let (guard, timeout) =
+                self.0.wait_timeout(guard, patience).unwrap_or_else(host::PoisonError::into_inner);
+            (guard, !timeout.timed_out())
+        }
+        /// Wakes one waiting thread.
+        pub fn notify_one(&self) {
+            self.0.notify_one();
+        }
+        /// Wakes all waiting threads.
+        pub fn notify_all(&self) {
+            self.0.notify_all();
+        }
+    }
+
+    /// Counts permits.
+    #[derive(Debug)]
+    pub struct Semaphore {
+        permits: SpinLock<u32>,
+        freed: Condvar,
+    }
+
+    impl Semaphore {
+        /// With this many permits.
+        pub const fn new(permits: u32) -> Self {
+            Self { permits: SpinLock::new(permits), freed: Condvar::new() }
+        }
+        /// Takes a permit, sleeping as long as there is none.
+        pub fn acquire(&self) {
+            let mut permits = self.permits.lock();
+            while *permits == 0 {
+                permits = self.freed.wait(permits);
+            }
+            *permits -= 1;
+        }
+        /// Takes a permit if there is one.
+        pub fn try_acquire(&self) -> bool {
+            let mut permits = self.permits.lock();
+            let there = *permits > 0;
+            *permits -= u32::from(there);
+            there
+        }
+        /// Gives a permit.
+        pub fn release(&self) {
+            *self.permits.lock() += 1;
+            self.freed.notify_one();
+        }
+    }
 }
 
 pub mod irq {

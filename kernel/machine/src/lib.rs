@@ -18,6 +18,7 @@ extern crate std;
 pub mod acpi;
 pub mod bootinfo;
 pub mod memory;
+pub mod state;
 
 #[cfg(not(bare_metal))]
 mod hosted;
@@ -67,3 +68,5 @@ pub mod thread;
 pub mod time;
 #[cfg(bare_metal)]
 mod traps;
+#[cfg(bare_metal)]
+pub mod virtualization;

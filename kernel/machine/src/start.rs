@@ -7,6 +7,7 @@ use crate::memory::map::{MemoryMap, RegionKind};
 use crate::memory::reserve::{self, Reserve};
 use crate::traps::{self, Tables};
 use crate::{apic, console, exit, frames, irq, paging, smp, symbols, thread, time};
+use alloc::boxed::Box;
 
 /// Physical memory through the identity map: below 4 GiB, which the boot page tables reach. Page 0 is not read.
 pub struct LowMemory;
@@ -43,6 +44,8 @@ pub struct Machine {
     pub reserve: Option<Reserve>,
     /// RAM in bytes, whatever it is used for.
     pub memory: u64,
+    /// What lies where in physical memory.
+    pub map: Box<MemoryMap>,
 }
 
 static mut FIRST_TABLES: Tables = Tables::new();
@@ -96,7 +99,7 @@ pub fn start(mut boot: Boot) -> Result<Machine, StartError> {
     }
     thread::adopt_idle();
     report(map, memory, reserve.as_ref(), clock);
-    Ok(Machine { acpi, command_line: boot.command_line, reserve, memory })
+    Ok(Machine { acpi, command_line: boot.command_line, reserve, memory, map: Box::new(boot.map) })
 }
 
 /// Starts the other CPUs. On a thread, interrupts on.

@@ -2,6 +2,7 @@
 //!
 //! Sources: AMD64 APM vol. 2, chapter 8 (exceptions and interrupts), 12.2.5 (TSS), 4.7 and 4.8 (descriptors).
 
+use crate::virtualization::hooks;
 use crate::{apic, cpu, irq, last_words, thread};
 use alloc::boxed::Box;
 use core::arch::{asm, global_asm};
@@ -48,7 +49,8 @@ const _: () = assert!(size_of::<TrapFrame>() == 22 * 8);
 
 /// Task-state segment (APM vol. 2, figure 12-8).
 #[repr(C, packed(4))]
-struct Tss {
+#[derive(Debug)]
+pub(crate) struct Tss {
     reserved0: u32,
     rsp: [u64; 3],
     reserved1: u64,
@@ -57,6 +59,17 @@ struct Tss {
     io_map: u16,
 }
 const _: () = assert!(size_of::<Tss>() == 104);
+
+impl Tss {
+    /// Sets the interrupt stacks (their upper ends) and returns the descriptor's two words.
+    pub(crate) fn fill(&mut self, ist: [u64; 7]) -> [u64; 2] {
+        self.ist = ist;
+        self.io_map = size_of::<Self>() as u16;
+        let base = &raw const *self as u64;
+        let limit = size_of::<Self>() as u64 - 1;
+        [limit | (base & 0xff_ffff) << 16 | 0x89 << 40 | (base >> 24 & 0xff) << 56, base >> 32]
+    }
+}
 
 /// Interrupts pass through this one for a few instructions; each class of exception has its own.
 const IST_INTERRUPT: u8 = 1;
@@ -81,7 +94,7 @@ impl Tables {
         Self {
             stacks: [[0; IST_STACK]; IST_STACKS],
             gdt: [0, 0x00af_9b00_0000_ffff, 0x00cf_9300_0000_ffff, 0, 0],
-            tss: Tss { reserved0: 0, rsp: [0; 3], reserved1: 0, ist: [0; 7], reserved2: [0; 5], io_map: 104 },
+            tss: Tss { reserved0: 0, rsp: [0; 3], reserved1: 0, ist: [0; 7], reserved2: [0; 5], io_map: 0 },
         }
     }
 
@@ -90,13 +103,11 @@ impl Tables {
     /// # Safety
     /// Once per CPU, with interrupts off, the block used by no other CPU.
     pub unsafe fn install(&'static mut self) {
-        for index in 0..IST_STACKS {
-            self.tss.ist[index] = self.stacks[index].as_ptr_range().end as u64;
+        let mut ist = [0; 7];
+        for (top, stack) in ist.iter_mut().zip(&self.stacks) {
+            *top = stack.as_ptr_range().end as u64;
         }
-        let base = &raw const self.tss as u64;
-        let limit = size_of::<Tss>() as u64 - 1;
-        self.gdt[3] = limit | (base & 0xff_ffff) << 16 | 0x89 << 40 | (base >> 24 & 0xff) << 56;
-        self.gdt[4] = base >> 32;
+        [self.gdt[3], self.gdt[4]] = self.tss.fill(ist);
         let gdt = Pointer { limit: size_of_val(&self.gdt) as u16 - 1, base: self.gdt.as_ptr() as u64 };
         let idt = Pointer { limit: size_of::<Idt>() as u16 - 1, base: &raw const IDT as u64 };
         // SAFETY: the tables are 'static and complete; selectors 8 and 16 are flat code and data, 24 the TSS.
@@ -120,7 +131,8 @@ struct Pointer {
 }
 
 #[repr(C, align(16))]
-struct Idt([[u64; 2]; 256]);
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Idt([[u64; 2]; 256]);
 
 /// One table for all CPUs: what differs between them (the stacks) is in their TSS.
 static mut IDT: Idt = Idt([[0; 2]; 256]);
@@ -147,6 +159,29 @@ pub(crate) fn build_idt() {
     }
 }
 
+/// The table as it is.
+pub(crate) fn idt() -> Idt {
+    // SAFETY: written once, before any CPU loaded it.
+    unsafe { IDT }
+}
+
+unsafe extern "C" {
+    static probe_msr_at: u8;
+    static probe_msr_fault: u8;
+    /// In traps.s: reads a register into `value`; 0 if that faults.
+    fn probe_msr_read(register: u32, value: *mut u64) -> u32;
+}
+
+/// Reads a model-specific register that may not exist; `None` if it doesn't.
+pub(crate) fn probe_msr(register: u32) -> Option<u64> {
+    let mut value = 0;
+    // SAFETY: reading has no other effect; a general protection fault at `probe_msr_at` goes on at `probe_msr_fault`.
+    let there = unsafe { probe_msr_read(register, &mut value) };
+    (there != 0).then_some(value)
+}
+
+const GENERAL_PROTECTION: u64 = 13;
+
 /// Exceptions that must not be lost in counting: NMIs seen so far.
 pub static NMIS: AtomicU64 = AtomicU64::new(0);
 
@@ -158,6 +193,9 @@ extern "C" fn exception_dispatch(frame: &mut TrapFrame) {
                 cpu::stop();
             }
             NMIS.fetch_add(1, Ordering::Relaxed);
+        }
+        GENERAL_PROTECTION if frame.rip == &raw const probe_msr_at as u64 => {
+            frame.rip = &raw const probe_msr_fault as u64;
         }
         _ => last_words::exception(frame),
     }
@@ -177,6 +215,14 @@ extern "C" fn interrupt_dispatch(frame: &mut TrapFrame) {
         apic::SHOOTDOWN_VECTOR => {
             crate::paging::shootdown_interrupt();
             apic::end_of_interrupt();
+        }
+        apic::RENDEZVOUS_VECTOR => {
+            apic::end_of_interrupt();
+            hooks::rendezvous();
+        }
+        apic::REPORT_VECTOR => {
+            apic::end_of_interrupt();
+            hooks::report();
         }
         _ => {
             irq::dispatch(vector);
@@ -200,6 +246,5 @@ pub(crate) fn allocate_tables() -> Option<&'static mut Tables> {
     };
     tables.gdt[1] = 0x00af_9b00_0000_ffff;
     tables.gdt[2] = 0x00cf_9300_0000_ffff;
-    tables.tss.io_map = 104;
     Some(tables)
 }

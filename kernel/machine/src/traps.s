@@ -171,6 +171,21 @@ thread_entry:
     call thread_start
     ud2
 
+# fn probe_msr_read(edi: register, rsi: *mut u64) -> 1, or 0 if there is no such register.
+    .balign 16
+    .global probe_msr_read, probe_msr_at, probe_msr_fault
+probe_msr_read:
+    mov ecx, edi
+probe_msr_at:
+    rdmsr
+    mov [rsi], eax
+    mov [rsi + 4], edx
+    mov eax, 1
+    ret
+probe_msr_fault:
+    xor eax, eax
+    ret
+
     .section .rodata
     .balign 4
 default_mxcsr:

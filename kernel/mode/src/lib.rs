@@ -1,10 +1,95 @@
-//! Native and guest mode: the states a machine goes through, and what may hold it back. The switch itself is not built yet;
-//! the machine stays [`Phase::Native`].
+//! Native and guest mode: the states a machine goes through, how all CPUs go together or not at all, and what may hold
+//! them back.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`phase`] | the transition table |
+//! | [`pins`] | what must not straddle a switch |
+//! | [`rendezvous`] | all CPUs prepare, vote, and commit or undo |
+//! | [`trace`] | what each CPU did when, in the last switches |
+//! | [`switch`] | a switch from request to answer |
+//! | [`bare`] | all of it bound to the machine and the monitor |
+//!
+//! All but [`bare`] is logic over the [`World`] trait and is tested on the host with threads for CPUs.
 #![no_std]
 #![forbid(unsafe_code)]
 
-mod phase;
-mod pins;
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
 
-pub use phase::{Event, Phase, Refused};
+#[cfg(bare_metal)]
+pub mod bare;
+pub mod phase;
+pub mod pins;
+pub mod rendezvous;
+pub mod switch;
+#[cfg(test)]
+mod tests;
+pub mod trace;
+
+use core::fmt::{Debug, Display};
+use core::time::Duration;
+
+pub use phase::{Event, Phase};
 pub use pins::{Pin, Pins};
+pub use switch::{Outcome, Refused, Switch};
+
+/// Which way a switch goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// The monitor slips beneath.
+    Enter,
+    /// The monitor goes away.
+    Leave,
+}
+
+impl Direction {
+    /// The phase it leads to.
+    pub const fn target(self) -> Phase {
+        match self {
+            Self::Enter => Phase::Guest,
+            Self::Leave => Phase::Native,
+        }
+    }
+
+    /// Its name in reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Enter => "enter",
+            Self::Leave => "leave",
+        }
+    }
+}
+
+/// The CPUs and what is done on each: the machine, or the tests' threads.
+///
+/// Steps run on the CPU they are for, with interrupts off.
+pub trait World: Sync {
+    /// Why a step fails.
+    type Error: Copy + Debug + Display + Send;
+    /// CPUs that run.
+    fn cpus(&self) -> usize;
+    /// The CPU that runs this.
+    fn cpu(&self) -> usize;
+    /// Asks all others to call [`rendezvous::Rendezvous::take_part`], soon.
+    fn call_others(&self);
+    /// The time-stamp counter.
+    fn ticks(&self) -> u64;
+    /// How many ticks a duration is.
+    fn ticks_of(&self, duration: Duration) -> u64;
+    /// Waits a moment.
+    fn relax(&self);
+    /// Runs with interrupts off, on one CPU.
+    fn without_interrupts<R>(&self, f: impl FnOnce() -> R) -> R;
+    /// Looks beforehand whether a switch is sound at all. On a thread, before anybody is called.
+    fn check(&self, direction: Direction) -> Result<(), Self::Error>;
+    /// Everything that can fail and can be undone.
+    fn prepare(&self, cpu: usize, direction: Direction) -> Result<(), Self::Error>;
+    /// Undoes a [`World::prepare`] that succeeded.
+    fn undo(&self, cpu: usize, direction: Direction);
+    /// Goes over. If that fails, the CPU is as it was before [`World::prepare`].
+    fn commit(&self, cpu: usize, direction: Direction) -> Result<(), Self::Error>;
+    /// Goes back after a [`World::commit`] that succeeded, because another CPU's did not.
+    fn revert(&self, cpu: usize, direction: Direction);
+}

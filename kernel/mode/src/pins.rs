@@ -1,6 +1,13 @@
 //! Pins: code that must not straddle a switch holds one (Mercury's reference count on virtualization objects).
 
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use machine::sync::SpinLock;
+use machine::thread::{self, Thread};
+use machine::time::Instant;
+
+/// Who waits for pins: the one switch that there can be.
+static WAITER: SpinLock<Option<Thread>> = SpinLock::new(None);
+static WAITING: AtomicBool = AtomicBool::new(false);
 
 /// A named count of guards.
 #[derive(Debug)]
@@ -22,18 +29,24 @@ impl Pin {
 
     /// Holds the pin until the guard is dropped.
     pub fn hold(&self) -> Held<'_> {
-        self.held.fetch_add(1, Ordering::Acquire);
+        self.held.fetch_add(1, Ordering::SeqCst);
         Held(self)
     }
 }
 
 /// Holds a [`Pin`].
 #[derive(Debug)]
+#[must_use = "the pin is held as long as this lives"]
 pub struct Held<'a>(&'a Pin);
 
 impl Drop for Held<'_> {
     fn drop(&mut self) {
-        self.0.held.fetch_sub(1, Ordering::Release);
+        if self.0.held.fetch_sub(1, Ordering::SeqCst) == 1 && WAITING.load(Ordering::SeqCst) {
+            let waiter = WAITER.lock().clone();
+            if let Some(thread) = waiter {
+                thread.unpark();
+            }
+        }
     }
 }
 
@@ -44,14 +57,33 @@ pub struct Pins<'a>(pub &'a [&'a Pin]);
 impl<'a> Pins<'a> {
     /// The first pin that somebody holds.
     pub fn holder(&self) -> Option<&'a Pin> {
-        self.0.iter().copied().find(|pin| pin.held.load(Ordering::Acquire) > 0)
+        self.0.iter().copied().find(|pin| pin.held.load(Ordering::SeqCst) > 0)
+    }
+
+    /// Sleeps until nobody holds a pin, or the deadline has passed: then it names one that is held. One waiter at a time.
+    pub fn wait(&self, deadline: Instant) -> Result<(), &'static str> {
+        if self.holder().is_none() {
+            return Ok(());
+        }
+        *WAITER.lock() = Some(thread::current());
+        WAITING.store(true, Ordering::SeqCst);
+        let result = loop {
+            match self.holder() {
+                None => break Ok(()),
+                Some(pin) if Instant::now() >= deadline => break Err(pin.name()),
+                Some(_) => thread::park_until(deadline),
+            }
+        };
+        WAITING.store(false, Ordering::SeqCst);
+        *WAITER.lock() = None;
+        result
     }
 }
 
 #[cfg(test)]
 mod tests {
-    extern crate std;
     use super::*;
+    use core::time::Duration;
 
     #[test]
     fn the_holder_is_named_until_the_last_guard_is_gone() {
@@ -59,12 +91,14 @@ mod tests {
         let all = [&dma, &file];
         let pins = Pins(&all);
         assert!(pins.holder().is_none());
+        let first = file.hold();
+        std::thread::scope(|scope| scope.spawn(|| drop(file.hold())).join().unwrap());
+        assert_eq!(pins.holder().map(Pin::name), Some("file"));
+        assert_eq!(pins.wait(Instant::now()), Err("file"));
         std::thread::scope(|scope| {
-            let first = file.hold();
-            scope.spawn(|| drop(file.hold())).join().unwrap();
-            assert_eq!(pins.holder().map(Pin::name), Some("file"));
+            let waiting = scope.spawn(|| pins.wait(Instant::now().saturating_add(Duration::from_secs(60))));
             drop(first);
+            assert_eq!(waiting.join().unwrap(), Ok(()));
         });
-        assert!(pins.holder().is_none());
     }
 }

@@ -1,8 +1,8 @@
-//! Whether a CPU can carry the monitor, from CPUID alone. What firmware locks (VM_CR, IA32_FEATURE_CONTROL) is looked at
-//! when the monitor is built.
+//! Whether a CPU can carry the monitor: from CPUID, and from what firmware has locked.
 
 use core::fmt;
 use x86defs::cpuid::{EXTENDED1_ECX_SVM, LEAF1_ECX_HYPERVISOR, LEAF1_ECX_VMX, SVM_EDX_NESTED_PAGING, Source};
+use x86defs::registers::msr;
 
 /// Fewest address space identifiers that are of use: the host's and a guest's.
 const LEAST_ASIDS: u32 = 2;
@@ -25,6 +25,13 @@ pub enum Unavailable {
     NoNestedPaging,
     /// SVM with fewer than two address space identifiers.
     TooFewAsids(u32),
+    /// Firmware has switched SVM off (VM_CR.SVMDIS); whether it also locked that.
+    DisabledByFirmware {
+        /// A key or a reset is needed to change it (VM_CR.LOCK).
+        locked: bool,
+    },
+    /// VMX, for which there is no backend yet.
+    NoBackend,
 }
 
 impl fmt::Display for Unavailable {
@@ -32,6 +39,11 @@ impl fmt::Display for Unavailable {
         match self {
             Self::NoVirtualization => f.write_str("the CPU has neither SVM nor VMX"),
             Self::NoNestedPaging => f.write_str("the CPU's SVM has no nested paging"),
+            Self::DisabledByFirmware { locked: true } => {
+                f.write_str("firmware has switched SVM off and locked it")
+            }
+            Self::DisabledByFirmware { locked: false } => f.write_str("firmware has switched SVM off"),
+            Self::NoBackend => f.write_str("the CPU has VMX, for which this image has no backend"),
             Self::TooFewAsids(count) => write!(f, "the CPU's SVM has {count} address space identifiers"),
         }
     }
@@ -52,6 +64,16 @@ pub fn availability(cpuid: &impl Source) -> Result<Vendor, Unavailable> {
     if cpuid.leaf(1).ecx & LEAF1_ECX_VMX != 0 { Ok(Vendor::Vmx) } else { Err(Unavailable::NoVirtualization) }
 }
 
+/// What firmware says in VM_CR (APM vol. 2, 15.30.1). A CPU without the register locks nothing.
+pub const fn firmware_allows(vm_cr: Option<u64>) -> Result<(), Unavailable> {
+    match vm_cr {
+        Some(value) if value & msr::VM_CR_SVMDIS != 0 => {
+            Err(Unavailable::DisabledByFirmware { locked: value & msr::VM_CR_LOCK != 0 })
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Whether the system already runs under a hypervisor that says so.
 pub fn is_nested(cpuid: &impl Source) -> bool {
     cpuid.leaf(1).ecx & LEAF1_ECX_HYPERVISOR != 0
@@ -64,7 +86,7 @@ mod tests {
 
     struct Fake<const N: usize>([(u32, Leaf); N]);
     impl<const N: usize> Source for Fake<N> {
-        fn leaf(&self, number: u32) -> Leaf {
+        fn subleaf(&self, number: u32, _: u32) -> Leaf {
             self.0.iter().find(|(leaf, _)| *leaf == number).map(|(_, leaf)| *leaf).unwrap_or_default()
         }
     }
@@ -88,5 +110,14 @@ mod tests {
         assert_eq!(availability(&old), Err(Unavailable::NoNestedPaging));
         let few = Fake([(0x8000_0001, leaf(0, 4, 0)), (0x8000_000a, leaf(1, 0, 1))]);
         assert_eq!(availability(&few), Err(Unavailable::TooFewAsids(1)));
+    }
+
+    #[test]
+    fn firmware_may_forbid_it() {
+        assert_eq!(firmware_allows(None), Ok(()));
+        assert_eq!(firmware_allows(Some(msr::VM_CR_LOCK)), Ok(()));
+        let refused = |locked| Err(Unavailable::DisabledByFirmware { locked });
+        assert_eq!(firmware_allows(Some(0x10)), refused(false));
+        assert_eq!(firmware_allows(Some(0x18)), refused(true));
     }
 }

@@ -1,10 +1,31 @@
-//! The virtual machine monitor's room. There is no monitor yet: what stands is what the rest of the system has to know
-//! beforehand, whether this CPU could carry one ([`availability`]), and how the reserve will be divided ([`plan`]).
+//! The virtual machine monitor: built at boot, asleep until the machine switches to guest mode.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`availability`] | whether a CPU can carry it |
+//! | [`plan`] | how the reserve is divided |
+//! | [`nested`] | nested page tables, and the VMM's own |
+//! | [`vcpu`] | what is needed of a vendor: [`Vcpu`](vcpu::Vcpu), [`Exit`](vcpu::Exit) |
+//! | [`svm`] | AMD |
+//! | [`exits`] | what happens at each exit, vendor-neutral |
+//! | [`call`] | hypercalls |
+//! | [`shared`] | what the handlers of all CPUs share |
+//! | [`monitor`] | the whole, on the machine: build, prepare, launch, leave |
+//!
+//! All but [`monitor`] is logic without privilege, and tested on the host.
 #![no_std]
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
-mod availability;
-mod plan;
+pub mod availability;
+pub mod call;
+pub mod exits;
+#[cfg(bare_metal)]
+pub mod monitor;
+pub mod nested;
+pub mod plan;
+pub mod shared;
+pub mod svm;
+pub mod vcpu;
 
-pub use availability::{Unavailable, Vendor, availability, is_nested};
-pub use plan::{Plan, PlanError, Section, plan};
+pub use availability::{Unavailable, Vendor, availability, firmware_allows, is_nested};
+pub use plan::{Needs, Plan, PlanError, Section, plan};

@@ -1,12 +1,25 @@
-//! How the reserve will be divided: a computation, so that boot can say at once whether a reserve suffices.
+//! How the reserve is divided: a computation, so that boot can say at once whether a reserve suffices.
 
-/// Control block, host save area, bitmaps: pages of each CPU.
-const CPU_PAGES: u64 = 8;
-/// Host stack and descriptor tables of each CPU, in pages.
-const STACK_PAGES: u64 = 8;
 const PAGE: u64 = 4096;
 /// One nested table of 4 KiB maps 2 MiB: 0.2 % of memory splits all of it to 4 KiB.
 const SPLIT: u64 = 2 << 20;
+
+/// What has to fit in. Bytes but for the counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Needs {
+    /// CPUs.
+    pub cpus: u64,
+    /// Control block and all that belongs to it, of one CPU.
+    pub block: u64,
+    /// Stack and descriptor tables of one CPU.
+    pub host: u64,
+    /// Permission maps and what else there is once.
+    pub common: u64,
+    /// Tables that are used from the beginning.
+    pub tables: u64,
+    /// RAM.
+    pub memory: u64,
+}
 
 /// A part of the reserve, in bytes from its start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,12 +33,12 @@ pub struct Section {
 /// The division.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Plan {
-    /// Control blocks and permission maps.
-    pub control: Section,
-    /// Host stacks and descriptor tables.
-    pub stacks: Section,
-    /// Nested tables in reserve for splitting.
-    pub split_tables: Section,
+    /// What there is once.
+    pub common: Section,
+    /// Control blocks, stacks and descriptor tables.
+    pub cpus: Section,
+    /// Page tables: those used from the beginning, and those for splitting.
+    pub tables: Section,
     /// What is left: pages copied on first write.
     pub arena: Section,
 }
@@ -37,19 +50,21 @@ pub enum PlanError {
     TooSmall(u64),
 }
 
-/// Divides a reserve of `reserve` bytes for `cpus` CPUs and `memory` bytes of RAM.
-pub fn plan(reserve: u64, cpus: u64, memory: u64) -> Result<Plan, PlanError> {
-    let lengths = [cpus * CPU_PAGES * PAGE, cpus * STACK_PAGES * PAGE, memory.div_ceil(SPLIT) * PAGE];
-    let fixed: u64 = lengths.iter().sum();
+/// Divides a reserve of `reserve` bytes.
+pub fn plan(reserve: u64, needs: &Needs) -> Result<Plan, PlanError> {
+    let pages = |bytes: u64| bytes.next_multiple_of(PAGE);
+    let common = pages(needs.common);
+    let cpus = needs.cpus * (pages(needs.block) + pages(needs.host));
+    let tables = (needs.tables + needs.memory.div_ceil(SPLIT)) * PAGE;
+    let fixed = common + cpus + tables;
     // An arena of at least one page, or no snapshot could ever be taken.
     if fixed + PAGE > reserve {
         return Err(PlanError::TooSmall(fixed + PAGE - reserve));
     }
-    let [control, stacks, tables] = lengths;
     Ok(Plan {
-        control: Section { offset: 0, length: control },
-        stacks: Section { offset: control, length: stacks },
-        split_tables: Section { offset: control + stacks, length: tables },
+        common: Section { offset: 0, length: common },
+        cpus: Section { offset: common, length: cpus },
+        tables: Section { offset: common + cpus, length: tables },
         arena: Section { offset: fixed, length: (reserve - fixed) & !(PAGE - 1) },
     })
 }
@@ -59,22 +74,24 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    const fn needs(cpus: u64, memory: u64) -> Needs {
+        Needs { cpus, block: 5 * PAGE, host: 9 * PAGE, common: 6 * PAGE, tables: 20, memory }
+    }
+
     #[test]
     fn the_smallest_machine_and_the_largest_fit() {
-        assert!(plan(2 << 20, 1, 48 << 20).is_ok());
-        assert!(plan(512 << 20, 64, 16 << 30).is_ok());
-        assert_eq!(
-            plan(1 << 20, 64, 48 << 20),
-            Err(PlanError::TooSmall(64 * 16 * PAGE + 24 * PAGE + PAGE - (1 << 20)))
-        );
+        assert!(plan(2 << 20, &needs(8, 48 << 20)).is_ok());
+        assert!(plan(512 << 20, &needs(64, 16 << 30)).is_ok());
+        let missing = 64 * 14 * PAGE + (6 + 20 + 24 + 1) * PAGE - (1 << 20);
+        assert_eq!(plan(1 << 20, &needs(64, 48 << 20)), Err(PlanError::TooSmall(missing)));
     }
 
     proptest! {
         #[test]
         fn sections_are_aligned_disjoint_and_within(reserve in 0u64..1 << 31, cpus in 1u64..65, memory in 0u64..1 << 41) {
-            if let Ok(plan) = plan(reserve, cpus, memory) {
+            if let Ok(plan) = plan(reserve, &needs(cpus, memory)) {
                 let mut end = 0;
-                for section in [plan.control, plan.stacks, plan.split_tables, plan.arena] {
+                for section in [plan.common, plan.cpus, plan.tables, plan.arena] {
                     prop_assert_eq!(section.offset, end);
                     prop_assert_eq!(section.length % PAGE, 0);
                     end += section.length;

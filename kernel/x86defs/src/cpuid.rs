@@ -15,7 +15,11 @@ pub struct Leaf {
 /// Where leaves come from: the CPU, or a test.
 pub trait Source {
     /// The answer for a leaf (EAX), subleaf 0. Leaves beyond the highest are zero.
-    fn leaf(&self, number: u32) -> Leaf;
+    fn leaf(&self, number: u32) -> Leaf {
+        self.subleaf(number, 0)
+    }
+    /// The answer for a leaf and a subleaf (ECX), as the CPU gives it, even beyond the highest leaf.
+    fn subleaf(&self, number: u32, sub: u32) -> Leaf;
 }
 
 /// Leaf 1, ECX: VMX operation is supported.

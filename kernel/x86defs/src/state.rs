@@ -32,6 +32,7 @@ const _: () = assert!(size_of::<Registers>() == 15 * 8);
 
 /// Segment registers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
 #[expect(missing_docs, reason = "register names")]
 pub struct Segments {
     pub es: Segment,
@@ -46,6 +47,7 @@ pub struct Segments {
 
 /// Model-specific registers that VMRUN or VMLOAD, or the VM-entry of VMX, load.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
 #[expect(missing_docs, reason = "register names")]
 pub struct Msrs {
     pub efer: u64,
@@ -62,6 +64,7 @@ pub struct Msrs {
 
 /// Registers that neither entering nor leaving touches: they stay in the CPU. A snapshot and a restore need them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
 #[expect(missing_docs, reason = "register names")]
 pub struct Resident {
     pub dr: [u64; 4],
@@ -76,6 +79,7 @@ pub struct Resident {
 
 /// The state of a CPU between two instructions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
 #[expect(missing_docs, reason = "register names")]
 pub struct CpuState {
     pub registers: Registers,

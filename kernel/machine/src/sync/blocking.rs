@@ -150,7 +150,8 @@ impl<T> Mutex<T> {
         self.state
             .compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed)
             .is_ok()
-            .then_some(MutexGuard(self))
+            // Not `then_some`: a guard made in vain would release the lock of another.
+            .then(|| MutexGuard(self))
     }
 }
 

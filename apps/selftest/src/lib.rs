@@ -1,0 +1,75 @@
+//! Tests that only a running machine can run: registers across preemption, locks under contention, timers, shootdowns.
+//!
+//! Logs `ok NAME` or `FAILED NAME` for each and `selftest: N passed, M failed`, then ends the machine in order if none failed.
+#![no_std]
+#![expect(unsafe_code, reason = "registers are filled and compared")]
+extern crate alloc;
+
+mod locks;
+mod registers;
+mod timing;
+
+use app::{App, AppError, Env};
+
+/// The application.
+#[derive(Debug)]
+pub struct SelfTest;
+
+/// A test: says what went wrong, if anything.
+type Test = fn(&'static Env) -> Result<(), &'static str>;
+
+const TESTS: &[(&str, Test)] = &[
+    ("registers survive preemption", registers::survive_preemption),
+    ("a mutex excludes", locks::mutex_excludes),
+    ("a lock that is held stays held when another tries", locks::a_failed_try_releases_nothing),
+    ("a condition variable wakes everybody", locks::condvar_wakes_everybody),
+    ("a semaphore counts", locks::semaphore_counts),
+    ("threads end and are joined, their stacks used again", locks::threads_come_and_go),
+    ("affinity is kept", locks::affinity_is_kept),
+    ("time never runs backwards", timing::never_backwards),
+    ("sleepers wake in the order of their deadlines", timing::sleepers_wake_in_order),
+    ("park until a deadline returns without an unpark", timing::park_has_a_deadline),
+    ("a higher priority runs at once", timing::priority_preempts),
+    ("translations are flushed everywhere", timing::shootdowns_return),
+];
+
+impl App for SelfTest {
+    fn name(&self) -> &'static str {
+        "selftest"
+    }
+
+    fn listeners(&self) -> usize {
+        0
+    }
+
+    fn run(&self, env: &'static Env) -> Result<(), AppError> {
+        let mut failed = 0;
+        for (name, test) in TESTS {
+            match test(env) {
+                Ok(()) => log::info!("ok {name}"),
+                Err(what) => {
+                    log::error!("FAILED {name}: {what}");
+                    failed += 1;
+                }
+            }
+        }
+        log::info!("{} passed, {failed} failed", TESTS.len() - failed);
+        end(failed)
+    }
+}
+
+#[cfg(bare_metal)]
+fn end(failed: usize) -> Result<(), AppError> {
+    use machine::exit::{Reason, exit};
+    exit(if failed == 0 { Reason::Shutdown } else { Reason::Panic })
+}
+
+#[cfg(not(bare_metal))]
+fn end(_: usize) -> Result<(), AppError> {
+    Ok(())
+}
+
+/// Says `what` unless `holds`.
+fn check(holds: bool, what: &'static str) -> Result<(), &'static str> {
+    if holds { Ok(()) } else { Err(what) }
+}

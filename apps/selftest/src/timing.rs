@@ -1,0 +1,91 @@
+//! Clocks, deadlines, priorities, shootdowns. Nothing here depends on how fast the machine is.
+
+use crate::check;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use app::Env;
+use app::sync::Mutex;
+use app::thread::{self, Builder, CpuSet, Priority};
+use app::time::{Duration, Instant};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+pub fn never_backwards(env: &'static Env) -> Result<(), &'static str> {
+    let latest = Arc::new(AtomicU64::new(0));
+    let mut threads = Vec::new();
+    for cpu in 0..env.cpus() {
+        let latest = latest.clone();
+        let worker = move || {
+            (0..20_000).all(|_| {
+                let before = latest.load(Ordering::SeqCst);
+                let now = Instant::now().as_nanos();
+                latest.fetch_max(now, Ordering::SeqCst);
+                now >= before
+            })
+        };
+        threads
+            .push(Builder::new("clock").affinity(CpuSet(1 << cpu)).spawn(worker).map_err(|_| "no thread")?);
+    }
+    check(threads.into_iter().all(|thread| thread.join()), "a CPU's clock is behind another's")
+}
+
+pub fn sleepers_wake_in_order(_: &'static Env) -> Result<(), &'static str> {
+    let order = Arc::new(Mutex::new(Vec::new()));
+    let start = Instant::now();
+    let mut threads = Vec::new();
+    for number in [4u64, 1, 3, 0, 2] {
+        let order = order.clone();
+        let sleeper = move || {
+            let deadline = start.saturating_add(Duration::from_millis(30 + 10 * number));
+            thread::sleep(deadline.saturating_since(Instant::now()));
+            let late = Instant::now() >= deadline;
+            order.lock().push(number);
+            late
+        };
+        let builder = Builder::new("sleeper").affinity(CpuSet(1)).priority(Priority::High);
+        threads.push(builder.spawn(sleeper).map_err(|_| "no thread")?);
+    }
+    check(threads.into_iter().all(|thread| thread.join()), "a sleeper woke early")?;
+    let order = order.lock();
+    check(order.is_sorted(), "the order is another")
+}
+
+pub fn park_has_a_deadline(_: &'static Env) -> Result<(), &'static str> {
+    let deadline = Instant::now().saturating_add(Duration::from_millis(5));
+    thread::park_until(deadline);
+    // A stray unpark may end it early; then the second one lasts.
+    thread::park_until(deadline);
+    check(Instant::now() >= deadline, "it returned early")?;
+    let me = thread::current();
+    me.unpark();
+    thread::park();
+    Ok(())
+}
+
+pub fn priority_preempts(_: &'static Env) -> Result<(), &'static str> {
+    let ran = Arc::new(AtomicBool::new(false));
+    let seen = ran.clone();
+    let low = Builder::new("low").affinity(CpuSet(1)).priority(Priority::Low).spawn(move || {
+        let high = Builder::new("high").affinity(CpuSet(1)).priority(Priority::High);
+        let high = high.spawn(move || ran.store(true, Ordering::SeqCst));
+        // Without a single instruction between: the new thread ran before `spawn` returned.
+        (seen.load(Ordering::SeqCst), high.map(|thread| thread.join()).is_ok())
+    });
+    let (before, joined) = low.map_err(|_| "no thread")?.join();
+    check(before && joined, "the lower priority went on")
+}
+
+#[cfg(bare_metal)]
+pub fn shootdowns_return(env: &'static Env) -> Result<(), &'static str> {
+    let mut threads = Vec::new();
+    for _ in 0..2 * env.cpus() {
+        let worker = || (0..10).for_each(|_| machine::paging::shootdown());
+        threads.push(Builder::new("shootdown").spawn(worker).map_err(|_| "no thread")?);
+    }
+    threads.into_iter().for_each(|thread| thread.join());
+    Ok(())
+}
+
+#[cfg(not(bare_metal))]
+pub fn shootdowns_return(_: &'static Env) -> Result<(), &'static str> {
+    Ok(())
+}

@@ -1,0 +1,254 @@
+//! The architectural state of a CPU, taken from it and put back: what a switch, a snapshot and a restore are made of.
+//!
+//! The order of steps is written once, over [`Privileged`]; the CPU itself and the tests' fake are behind it. What is
+//! special to a vendor (EFER, which on AMD carries the switch of virtualization itself) is left to the vendor's code.
+//!
+//! Sources: AMD64 APM vol. 2, 4.5 to 4.8 (segments), 15.5.1; Intel SDM vol. 3, 27.2.3.
+
+#[cfg(bare_metal)]
+mod hardware;
+#[cfg(test)]
+mod tests;
+
+#[cfg(bare_metal)]
+pub use hardware::Hardware;
+
+use x86defs::registers::msr;
+use x86defs::segment::{BUSY_TSS, PRESENT, Segment, TableRegister};
+use x86defs::state::{CpuState, Msrs, Resident, Segments};
+
+/// Control and debug registers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "register names")]
+pub enum Register {
+    Cr0,
+    Cr2,
+    Cr3,
+    Cr4,
+    Cr8,
+    Dr0,
+    Dr1,
+    Dr2,
+    Dr3,
+    Dr6,
+    Dr7,
+    Xcr0,
+}
+
+/// Registers that hold a selector.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "register names")]
+pub enum Selector {
+    Es,
+    Cs,
+    Ss,
+    Ds,
+    Fs,
+    Gs,
+    Ldtr,
+    Tr,
+}
+
+/// A CPU, as capturing and installing see it.
+pub trait Privileged {
+    /// Reads a control or debug register.
+    fn read(&self, register: Register) -> u64;
+    /// Writes a control or debug register.
+    fn write(&mut self, register: Register, value: u64);
+    /// Reads a model-specific register.
+    fn msr(&self, number: u32) -> u64;
+    /// Writes a model-specific register.
+    fn set_msr(&mut self, number: u32, value: u64);
+    /// Reads a selector.
+    fn selector(&self, register: Selector) -> u16;
+    /// Loads a selector; CS is loaded by the jump into the state instead.
+    fn load(&mut self, register: Selector, selector: u16);
+    /// GDTR.
+    fn gdtr(&self) -> TableRegister;
+    /// IDTR.
+    fn idtr(&self) -> TableRegister;
+    /// Loads GDTR.
+    fn load_gdtr(&mut self, table: TableRegister);
+    /// Loads IDTR.
+    fn load_idtr(&mut self, table: TableRegister);
+    /// Reads eight bytes of a descriptor table.
+    fn descriptor(&self, address: u64) -> u64;
+    /// Writes eight bytes of a descriptor table.
+    fn set_descriptor(&mut self, address: u64, value: u64);
+}
+
+/// Registers that not every CPU has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Features {
+    /// XCR0 (CPUID 1, ECX bit 27: the system has switched XSAVE on).
+    pub xsave: bool,
+    /// TSC_AUX (CPUID 8000_0001h, EDX bit 27, or 7, ECX bit 22).
+    pub tsc_aux: bool,
+    /// SPEC_CTRL (CPUID 7, EDX bit 26 or 31, or 8000_0008h, EBX bits 14, 15 or 24).
+    pub spec_ctrl: bool,
+}
+
+/// Why a CPU's state can't be taken as it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CaptureError {
+    /// A segment register holds a selector of the local descriptor table, whose content is not looked at.
+    LocalDescriptor(Selector),
+}
+
+impl core::fmt::Display for CaptureError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::LocalDescriptor(register) => write!(f, "{register:?} comes from a local descriptor table"),
+        }
+    }
+}
+
+/// Takes everything but the general registers, RIP, RSP and RFLAGS, which belong to the moment of the jump, and what
+/// stays in the CPU ([`capture_resident`]).
+///
+/// Interrupts are off; the CPU is at privilege level 0 in 64-bit mode.
+#[inline]
+pub fn capture<P: Privileged>(cpu: &P, state: &mut CpuState) -> Result<(), CaptureError> {
+    state.cr0 = cpu.read(Register::Cr0);
+    state.cr2 = cpu.read(Register::Cr2);
+    state.cr3 = cpu.read(Register::Cr3);
+    state.cr4 = cpu.read(Register::Cr4);
+    state.dr6 = cpu.read(Register::Dr6);
+    state.dr7 = cpu.read(Register::Dr7);
+    state.gdtr = cpu.gdtr();
+    state.idtr = cpu.idtr();
+    state.msrs = Msrs {
+        efer: cpu.msr(msr::EFER),
+        pat: cpu.msr(msr::PAT),
+        star: cpu.msr(msr::STAR),
+        lstar: cpu.msr(msr::LSTAR),
+        cstar: cpu.msr(msr::CSTAR),
+        sfmask: cpu.msr(msr::SFMASK),
+        kernel_gs_base: cpu.msr(msr::KERNEL_GS_BASE),
+        sysenter_cs: cpu.msr(msr::SYSENTER_CS),
+        sysenter_esp: cpu.msr(msr::SYSENTER_ESP),
+        sysenter_eip: cpu.msr(msr::SYSENTER_EIP),
+    };
+    let gdt = state.gdtr.base;
+    let ss = segment(cpu, gdt, Selector::Ss)?;
+    state.segments = Segments {
+        es: same_or(ss, cpu, gdt, Selector::Es)?,
+        cs: segment(cpu, gdt, Selector::Cs)?,
+        ss,
+        ds: same_or(ss, cpu, gdt, Selector::Ds)?,
+        fs: Segment { base: cpu.msr(msr::FS_BASE), ..segment(cpu, gdt, Selector::Fs)? },
+        gs: Segment { base: cpu.msr(msr::GS_BASE), ..segment(cpu, gdt, Selector::Gs)? },
+        ldtr: segment(cpu, gdt, Selector::Ldtr)?,
+        tr: segment(cpu, gdt, Selector::Tr)?,
+    };
+    state.interrupt_shadow = false;
+    state.pending = None;
+    Ok(())
+}
+
+/// Data segments are mostly one and the same.
+#[inline(always)]
+fn same_or<P: Privileged>(
+    known: Segment,
+    cpu: &P,
+    gdt: u64,
+    register: Selector,
+) -> Result<Segment, CaptureError> {
+    if cpu.selector(register) == known.selector { Ok(known) } else { segment(cpu, gdt, register) }
+}
+
+/// What a segment register holds, from its descriptor. A null selector is an unusable segment.
+#[inline(always)]
+fn segment<P: Privileged>(cpu: &P, gdt: u64, register: Selector) -> Result<Segment, CaptureError> {
+    let selector = cpu.selector(register);
+    if selector & !3 == 0 {
+        return Ok(Segment { selector, ..Segment::default() });
+    }
+    if selector & 4 != 0 {
+        return Err(CaptureError::LocalDescriptor(register));
+    }
+    let address = gdt + u64::from(selector & !7);
+    let low = cpu.descriptor(address);
+    if matches!(register, Selector::Ldtr | Selector::Tr) {
+        return Ok(Segment::from_system_descriptor(selector, low, cpu.descriptor(address + 8)));
+    }
+    Ok(Segment::from_descriptor(selector, low))
+}
+
+/// Takes the registers that stay in the CPU.
+pub fn capture_resident<P: Privileged>(cpu: &P, features: Features) -> Resident {
+    let dr = [Register::Dr0, Register::Dr1, Register::Dr2, Register::Dr3].map(|register| cpu.read(register));
+    Resident {
+        dr,
+        cr8: cpu.read(Register::Cr8),
+        xcr0: if features.xsave { cpu.read(Register::Xcr0) } else { 0 },
+        tsc_aux: if features.tsc_aux { cpu.msr(msr::TSC_AUX) } else { 0 },
+        spec_ctrl: if features.spec_ctrl { cpu.msr(msr::SPEC_CTRL) } else { 0 },
+    }
+}
+
+/// Puts back the registers that stay in the CPU.
+pub fn install_resident<P: Privileged>(cpu: &mut P, features: Features, resident: &Resident) {
+    let registers = [Register::Dr0, Register::Dr1, Register::Dr2, Register::Dr3];
+    registers.into_iter().zip(resident.dr).for_each(|(register, value)| cpu.write(register, value));
+    cpu.write(Register::Cr8, resident.cr8);
+    if features.xsave {
+        cpu.write(Register::Xcr0, resident.xcr0);
+    }
+    if features.tsc_aux {
+        cpu.set_msr(msr::TSC_AUX, resident.tsc_aux);
+    }
+    if features.spec_ctrl {
+        cpu.set_msr(msr::SPEC_CTRL, resident.spec_ctrl);
+    }
+}
+
+/// Puts back what [`capture`] took, EFER and CS excepted.
+///
+/// Interrupts and NMIs are off; the page tables of the state map the code and the stack that run this. All translations
+/// are flushed if CR4.PGE changes by this, which the monitor arranges.
+#[inline]
+pub fn install<P: Privileged>(cpu: &mut P, state: &CpuState) {
+    cpu.write(Register::Cr3, state.cr3);
+    cpu.write(Register::Cr4, state.cr4);
+    cpu.write(Register::Cr0, state.cr0);
+    cpu.load_gdtr(state.gdtr);
+    cpu.load_idtr(state.idtr);
+    let segments = &state.segments;
+    cpu.load(Selector::Es, segments.es.selector);
+    cpu.load(Selector::Ds, segments.ds.selector);
+    cpu.load(Selector::Ss, segments.ss.selector);
+    cpu.load(Selector::Fs, segments.fs.selector);
+    cpu.load(Selector::Gs, segments.gs.selector);
+    cpu.load(Selector::Ldtr, segments.ldtr.selector);
+    load_task_register(cpu, state);
+    let msrs = &state.msrs;
+    // After the selectors: loading one clears the base.
+    cpu.set_msr(msr::FS_BASE, segments.fs.base);
+    cpu.set_msr(msr::GS_BASE, segments.gs.base);
+    cpu.set_msr(msr::PAT, msrs.pat);
+    cpu.set_msr(msr::STAR, msrs.star);
+    cpu.set_msr(msr::LSTAR, msrs.lstar);
+    cpu.set_msr(msr::CSTAR, msrs.cstar);
+    cpu.set_msr(msr::SFMASK, msrs.sfmask);
+    cpu.set_msr(msr::KERNEL_GS_BASE, msrs.kernel_gs_base);
+    cpu.set_msr(msr::SYSENTER_CS, msrs.sysenter_cs);
+    cpu.set_msr(msr::SYSENTER_ESP, msrs.sysenter_esp);
+    cpu.set_msr(msr::SYSENTER_EIP, msrs.sysenter_eip);
+    cpu.write(Register::Cr2, state.cr2);
+    cpu.write(Register::Dr6, state.dr6);
+    cpu.write(Register::Dr7, state.dr7);
+}
+
+/// LTR insists on a TSS that is not busy and marks it so.
+#[inline(always)]
+fn load_task_register<P: Privileged>(cpu: &mut P, state: &CpuState) {
+    let tr = state.segments.tr;
+    if tr.attributes & PRESENT == 0 {
+        return;
+    }
+    let address = state.gdtr.base + u64::from(tr.selector & !7);
+    let busy = u64::from(BUSY_TSS ^ 0x9) << 40;
+    cpu.set_descriptor(address, cpu.descriptor(address) & !busy);
+    cpu.load(Selector::Tr, tr.selector);
+}

@@ -1,0 +1,10 @@
+//! What the VMM needs of the machine: memory of its own, a world of its own on each CPU, and the instructions of the
+//! vendors. What to do with them is decided in the room `vmm`.
+
+mod arena;
+pub mod hooks;
+mod host;
+pub mod svm;
+
+pub use arena::{Arena, TablePool};
+pub use host::{HostCpu, HostIdt};

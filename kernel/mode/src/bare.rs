@@ -1,0 +1,207 @@
+//! The switch of this machine.
+
+#[cfg(feature = "inject")]
+pub mod inject;
+
+use crate::phase::Phase;
+use crate::switch::{Figures, Outcome, Refused, Switch};
+use crate::{Direction, Pins, World};
+use core::fmt;
+use core::time::Duration;
+use machine::cpu;
+use machine::thread::{self, Builder, Thread};
+use machine::virtualization::hooks;
+use spin::Once;
+use vmm::monitor::{BuildError, EnterError, Monitor};
+
+static SWITCH: Once<Result<Switch<Machine>, BuildError>> = Once::new();
+static REPORTER: Once<Thread> = Once::new();
+
+/// The machine as the switch sees it.
+#[derive(Debug)]
+pub struct Machine {
+    monitor: Monitor,
+}
+
+/// Why a CPU can't switch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CpuError {
+    /// It can't enter.
+    Enter(EnterError),
+    /// A fault was asked for.
+    #[cfg(feature = "inject")]
+    Injected,
+}
+
+impl fmt::Display for CpuError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Enter(error) => error.fmt(f),
+            #[cfg(feature = "inject")]
+            Self::Injected => f.write_str("a fault was injected"),
+        }
+    }
+}
+
+/// Why a request changed nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RequestError {
+    /// There is no monitor.
+    Unavailable(BuildError),
+    /// The switch refused.
+    Refused(Refused<CpuError>),
+}
+
+impl fmt::Display for RequestError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unavailable(error) => error.fmt(f),
+            Self::Refused(refused) => refused.fmt(f),
+        }
+    }
+}
+
+impl World for Machine {
+    type Error = CpuError;
+
+    fn cpus(&self) -> usize {
+        cpu::count()
+    }
+
+    #[inline]
+    fn cpu(&self) -> usize {
+        cpu::id()
+    }
+
+    fn call_others(&self) {
+        machine::apic::send_to_others(machine::apic::RENDEZVOUS_VECTOR);
+    }
+
+    #[inline]
+    fn ticks(&self) -> u64 {
+        cpu::tsc()
+    }
+
+    fn ticks_of(&self, duration: Duration) -> u64 {
+        let ticks = duration.as_nanos() * u128::from(machine::time::tsc_hertz()) / 1_000_000_000;
+        u64::try_from(ticks).unwrap_or(u64::MAX)
+    }
+
+    #[inline]
+    fn relax(&self) {
+        core::hint::spin_loop();
+    }
+
+    fn without_interrupts<R>(&self, f: impl FnOnce() -> R) -> R {
+        cpu::without_interrupts(f)
+    }
+
+    fn check(&self, direction: Direction) -> Result<(), CpuError> {
+        match direction {
+            Direction::Enter => self.monitor.check().map_err(CpuError::Enter),
+            Direction::Leave => Ok(()),
+        }
+    }
+
+    #[inline]
+    fn prepare(&self, cpu: usize, direction: Direction) -> Result<(), CpuError> {
+        #[cfg(feature = "inject")]
+        inject::before_prepare(cpu)?;
+        match direction {
+            Direction::Enter => self.monitor.prepare(cpu).map_err(CpuError::Enter),
+            Direction::Leave => Ok(()),
+        }
+    }
+
+    fn undo(&self, cpu: usize, direction: Direction) {
+        if direction == Direction::Enter {
+            self.monitor.undo(cpu);
+        }
+    }
+
+    #[inline]
+    fn commit(&self, cpu: usize, direction: Direction) -> Result<(), CpuError> {
+        match direction {
+            Direction::Enter => {
+                #[cfg(feature = "inject")]
+                inject::before_launch(cpu).inspect_err(|_| self.monitor.undo(cpu))?;
+                self.monitor.launch(cpu).map_err(CpuError::Enter)
+            }
+            Direction::Leave => {
+                self.monitor.leave();
+                Ok(())
+            }
+        }
+    }
+
+    fn revert(&self, _: usize, direction: Direction) {
+        // Leaving can't fail, so nobody ever has to come back from it.
+        if direction == Direction::Enter {
+            self.monitor.leave();
+        }
+    }
+}
+
+/// Binds the monitor, or the reason why there is none, to the machine. Once, on a thread, when all CPUs run.
+pub fn start(monitor: Result<Monitor, BuildError>, pins: Pins<'static>) {
+    SWITCH.call_once(|| monitor.map(|monitor| Switch::new(Machine { monitor }, pins)));
+    match Builder::new("vmm-reports").spawn(log_reports) {
+        Ok(handle) => {
+            REPORTER.call_once(|| handle.thread().clone());
+        }
+        Err(error) => log::error!("reports of the VMM will not be logged: {error:?}"),
+    }
+    hooks::set(take_part, wake_reporter);
+}
+
+fn switch() -> Result<&'static Switch<Machine>, BuildError> {
+    match SWITCH.get() {
+        Some(Ok(switch)) => Ok(switch),
+        Some(Err(error)) => Err(*error),
+        None => Err(BuildError::NoReserve),
+    }
+}
+
+fn take_part() {
+    #[cfg(feature = "inject")]
+    if inject::is_absent(cpu::id()) {
+        return;
+    }
+    if let Ok(switch) = switch() {
+        switch.take_part();
+    }
+}
+
+fn wake_reporter() {
+    if let Some(thread) = REPORTER.get() {
+        thread.unpark();
+    }
+}
+
+/// Logs what the VMM has stopped, for ever.
+fn log_reports() {
+    loop {
+        if let Ok(switch) = switch() {
+            while let Some(report) = switch.world().monitor.report() {
+                log::error!(
+                    "an access to the VMM's memory at {:#x} was stopped; the instruction is at {:#x}",
+                    report.address,
+                    report.rip
+                );
+            }
+        }
+        thread::park();
+    }
+}
+
+/// Switches, or says why not. See [`Switch::request`].
+pub fn request(target: Option<Phase>, deadline: Duration) -> Result<Outcome, RequestError> {
+    let switch = switch().map_err(RequestError::Unavailable)?;
+    switch.request(target, deadline).map_err(RequestError::Refused)
+}
+
+/// Looks at the figures, and at the monitor behind them.
+pub fn look<R>(f: impl FnOnce(&Figures, &Monitor) -> R) -> Result<R, BuildError> {
+    let switch = switch()?;
+    Ok(switch.figures(|figures| f(figures, &switch.world().monitor)))
+}

@@ -1,0 +1,186 @@
+//! A switch from request to answer.
+
+use crate::phase::Event;
+use crate::rendezvous::{Failure, Rendezvous};
+use crate::trace::{Record, Ring};
+use crate::{Direction, Phase, Pins, World};
+use alloc::string::{String, ToString};
+use core::fmt;
+use core::time::Duration;
+use machine::sync::Mutex;
+use machine::time::Instant;
+
+/// Switches that are kept for `trace`.
+const KEPT: usize = 32;
+
+/// How a request ended well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The machine has switched.
+    Switched,
+    /// It was there already.
+    Already,
+}
+
+/// Why a request changed nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused<E> {
+    /// Another request was being carried out; what it led to is the state now.
+    Busy,
+    /// Somebody held a pin until the deadline.
+    Pinned(&'static str),
+    /// A CPU did not answer before the deadline.
+    NoAnswer(usize),
+    /// A CPU could not.
+    Failed(usize, E),
+}
+
+impl<E> Refused<E> {
+    /// Whether it was the deadline that ended it.
+    pub const fn is_timeout(&self) -> bool {
+        matches!(self, Self::Pinned(_) | Self::NoAnswer(_))
+    }
+}
+
+impl<E: fmt::Display> fmt::Display for Refused<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Busy => f.write_str("busy: another switch was under way"),
+            Self::Pinned(name) => write!(f, "pinned by {name}"),
+            Self::NoAnswer(cpu) => write!(f, "CPU {cpu} did not answer in time"),
+            Self::Failed(cpu, error) => write!(f, "CPU {cpu}: {error}"),
+        }
+    }
+}
+
+/// What is known about the switches so far.
+#[derive(Debug)]
+pub struct Figures {
+    /// Where the machine stands.
+    pub phase: Phase,
+    /// Switches that were carried out.
+    pub switches: u64,
+    /// Why the last refused request was refused.
+    pub refusal: Option<String>,
+    /// The last switches.
+    pub ring: Ring,
+}
+
+impl Figures {
+    fn step(&mut self, event: Event) {
+        match self.phase.next(event) {
+            Ok(phase) => self.phase = phase,
+            Err(refused) => unreachable!("{refused}"),
+        }
+    }
+
+    /// The last switch that was carried out.
+    pub fn last(&self) -> Option<&Record> {
+        self.ring.last_done()
+    }
+}
+
+/// Carries out requests, one at a time.
+pub struct Switch<W: World> {
+    world: W,
+    pins: Pins<'static>,
+    rendezvous: Rendezvous<W::Error>,
+    figures: Mutex<Figures>,
+}
+
+impl<W: World> Switch<W> {
+    /// A machine in native mode.
+    pub fn new(world: W, pins: Pins<'static>) -> Self {
+        let ring = Ring::new(KEPT, world.cpus());
+        let figures = Figures { phase: Phase::Native, switches: 0, refusal: None, ring };
+        Self { world, pins, rendezvous: Rendezvous::new(), figures: Mutex::new(figures) }
+    }
+
+    /// The machine.
+    pub fn world(&self) -> &W {
+        &self.world
+    }
+
+    /// What a CPU does when it is called. Interrupts are off.
+    pub fn take_part(&self) {
+        self.rendezvous.take_part(&self.world);
+    }
+
+    /// Looks at the figures; waits for a switch that is under way.
+    pub fn figures<R>(&self, look: impl FnOnce(&Figures) -> R) -> R {
+        look(&self.figures.lock())
+    }
+
+    /// Switches to a mode ([`Phase::Native`] or [`Phase::Guest`]) or, without one, to the other. Gives up at the deadline
+    /// with nothing changed. On a thread, interrupts on.
+    pub fn request(&self, target: Option<Phase>, deadline: Duration) -> Result<Outcome, Refused<W::Error>> {
+        let Some(mut figures) = self.figures.try_lock() else {
+            // The answer is given when the other request is done, so that it comes with the state that holds then.
+            let mut figures = self.figures.lock();
+            let refused = Refused::Busy;
+            figures.refusal = Some(refused.to_string());
+            return Err(refused);
+        };
+        let direction = match (figures.phase, target) {
+            (now, Some(target)) if now == target => return Ok(Outcome::Already),
+            (Phase::Native, _) => Direction::Enter,
+            _ => Direction::Leave,
+        };
+        let result = self.carry_out(&mut figures, direction, deadline);
+        match &result {
+            Ok(()) => figures.switches += 1,
+            Err(refused) => figures.refusal = Some(refused.to_string()),
+        }
+        let done = result.is_ok();
+        figures.ring.push(direction, done, |cpu| self.rendezvous.marks(cpu));
+        result.map(|()| Outcome::Switched)
+    }
+
+    fn carry_out(
+        &self,
+        figures: &mut Figures,
+        direction: Direction,
+        deadline: Duration,
+    ) -> Result<(), Refused<W::Error>> {
+        let world = &self.world;
+        let until = Instant::now().saturating_add(deadline);
+        world.check(direction).map_err(|error| Refused::Failed(world.cpu(), error))?;
+        loop {
+            self.pins.wait(until).map_err(Refused::Pinned)?;
+            let ticks = world.ticks().saturating_add(world.ticks_of(until.saturating_since(Instant::now())));
+            begin(figures, direction);
+            let round = world.without_interrupts(|| {
+                self.rendezvous.lead(world, direction, ticks, || self.pins.holder().map(crate::Pin::name))
+            });
+            match round {
+                Ok(()) => {
+                    finish(figures, direction);
+                    return Ok(());
+                }
+                Err(failure) => {
+                    figures.step(Event::Undo);
+                    match failure {
+                        // Somebody took a pin at the last moment: wait for it, too.
+                        Failure::Pinned(_) => {}
+                        Failure::Absent(cpu) | Failure::Late(cpu) => return Err(Refused::NoAnswer(cpu)),
+                        Failure::Step(cpu, error) => return Err(Refused::Failed(cpu, error)),
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn begin(figures: &mut Figures, direction: Direction) {
+    figures.step(match direction {
+        Direction::Enter => Event::Enter,
+        Direction::Leave => Event::Leave,
+    });
+}
+
+fn finish(figures: &mut Figures, direction: Direction) {
+    if direction == Direction::Enter {
+        figures.step(Event::Commit);
+    }
+    figures.step(Event::Done);
+}

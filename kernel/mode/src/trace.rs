@@ -1,0 +1,170 @@
+//! What each CPU did when, in the last switches.
+
+use crate::Direction;
+use alloc::vec::Vec;
+use core::sync::atomic::{AtomicU64, Ordering};
+
+/// A moment of a switch on one CPU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(usize)]
+pub enum Mark {
+    /// The leader calls the others.
+    Call,
+    /// The CPU is there, interrupts off.
+    Arrive,
+    /// It has prepared itself and votes.
+    Prepared,
+    /// It knows how the vote went.
+    Verdict,
+    /// It has gone over.
+    Over,
+    /// It knows that all have.
+    Release,
+    /// It goes on with what it was doing.
+    End,
+}
+
+impl Mark {
+    /// All of them in their order, with their names in reports.
+    pub const ALL: [(Self, &'static str); 7] = [
+        (Self::Call, "call"),
+        (Self::Arrive, "arrive"),
+        (Self::Prepared, "prepared"),
+        (Self::Verdict, "verdict"),
+        (Self::Over, "over"),
+        (Self::Release, "release"),
+        (Self::End, "end"),
+    ];
+}
+
+/// The moments of one CPU in one switch, in ticks; 0 = did not happen.
+#[derive(Debug)]
+pub struct Marks([AtomicU64; Mark::ALL.len()]);
+
+impl Marks {
+    pub(crate) const fn new() -> Self {
+        Self([const { AtomicU64::new(0) }; Mark::ALL.len()])
+    }
+
+    pub(crate) fn set(&self, mark: Mark, ticks: u64) {
+        self.0[mark as usize].store(ticks, Ordering::Relaxed);
+    }
+
+    pub(crate) fn clear(&self) {
+        self.0.iter().for_each(|mark| mark.store(0, Ordering::Relaxed));
+    }
+
+    pub(crate) fn read(&self) -> [u64; Mark::ALL.len()] {
+        core::array::from_fn(|index| self.0[index].load(Ordering::Relaxed))
+    }
+}
+
+/// One CPU in one switch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CpuTrace {
+    /// Ticks by [`Mark`].
+    pub marks: [u64; Mark::ALL.len()],
+}
+
+impl CpuTrace {
+    fn at(&self, mark: Mark) -> u64 {
+        self.marks[mark as usize]
+    }
+
+    /// Ticks this CPU worked for the switch with interrupts off; waiting for others is not in it.
+    pub fn window(&self) -> u64 {
+        let part = |from, to| self.at(to).saturating_sub(self.at(from));
+        part(Mark::Arrive, Mark::Prepared) + part(Mark::Verdict, Mark::Over) + part(Mark::Release, Mark::End)
+    }
+
+    /// Ticks this CPU waited for others.
+    pub fn rendezvous(&self) -> u64 {
+        let part = |from, to| self.at(to).saturating_sub(self.at(from));
+        part(Mark::Prepared, Mark::Verdict) + part(Mark::Over, Mark::Release)
+    }
+}
+
+/// One switch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// Which way.
+    pub direction: Direction,
+    /// Whether the machine went over.
+    pub done: bool,
+    /// By CPU.
+    pub cpus: Vec<CpuTrace>,
+}
+
+/// The last switches, the oldest first.
+#[derive(Debug)]
+pub struct Ring {
+    records: Vec<Record>,
+    next: usize,
+    capacity: usize,
+}
+
+impl Ring {
+    /// Room for `capacity` switches of `cpus` CPUs. Nothing is allocated later.
+    pub fn new(capacity: usize, cpus: usize) -> Self {
+        let empty = || Record {
+            direction: Direction::Enter,
+            done: false,
+            cpus: Vec::from_iter(core::iter::repeat_n(CpuTrace::default(), cpus)),
+        };
+        Self { records: (0..capacity).map(|_| empty()).collect(), next: 0, capacity }
+    }
+
+    /// Keeps a switch in the place of the oldest.
+    pub fn push(
+        &mut self,
+        direction: Direction,
+        done: bool,
+        marks: impl Fn(usize) -> [u64; Mark::ALL.len()],
+    ) {
+        let place = self.next % self.capacity;
+        let record = &mut self.records[place];
+        record.direction = direction;
+        record.done = done;
+        for (cpu, trace) in record.cpus.iter_mut().enumerate() {
+            trace.marks = marks(cpu);
+        }
+        self.next += 1;
+    }
+
+    /// Those that were kept, the oldest first.
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = &Record> {
+        let count = self.next.min(self.capacity);
+        (self.next - count..self.next).map(|index| &self.records[index % self.capacity])
+    }
+
+    /// The last that went over.
+    pub fn last_done(&self) -> Option<&Record> {
+        self.iter().rev().find(|record| record.done)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_window_is_the_cpus_own_work() {
+        let trace = CpuTrace { marks: [5, 10, 110, 300, 350, 1000, 1007] };
+        assert_eq!((trace.window(), trace.rendezvous()), (157, 840));
+        // A switch that was undone has no commit.
+        let undone = CpuTrace { marks: [0, 10, 110, 0, 0, 0, 0] };
+        assert_eq!(undone.window(), 100);
+    }
+
+    #[test]
+    fn the_oldest_makes_room() {
+        let mut ring = Ring::new(3, 1);
+        assert!(ring.last_done().is_none());
+        for number in 0..5 {
+            ring.push(Direction::Leave, number != 4, |_| [number; 7]);
+        }
+        let kept: Vec<u64> = ring.iter().map(|record| record.cpus[0].marks[0]).collect();
+        assert_eq!(kept, [2, 3, 4]);
+        assert_eq!(ring.last_done().map(|record| record.cpus[0].marks[0]), Some(3));
+    }
+}

@@ -1,0 +1,152 @@
+//! What the handlers of all CPUs share, in the reserve.
+
+use crate::call::Count;
+use crate::nested::{Format, Rights, Tables, Tree};
+use core::ops::Range;
+use core::sync::atomic::{AtomicU64, Ordering};
+use spin::Mutex;
+
+/// Reports kept until the system fetches them; further ones are only counted.
+const REPORTS: usize = 16;
+
+/// An access that was stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// Guest-physical address.
+    pub address: u64,
+    /// Where the instruction is.
+    pub rip: u64,
+}
+
+/// Fixed bounds of the system.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// The image's text: hypercalls from elsewhere are refused.
+    pub text: Range<u64>,
+    /// The VMM's reserve.
+    pub reserve: Range<u64>,
+    /// RAM ends here.
+    pub memory_end: u64,
+}
+
+/// Nested tables and where they come from.
+#[derive(Debug)]
+pub struct Memory<F: Format, T> {
+    /// The tree.
+    pub tree: Tree<F>,
+    /// Its tables.
+    pub tables: T,
+    /// The page that takes the place of a forbidden one while an access to it is let pass.
+    pub sink: u64,
+    /// The forbidden page that leads to the sink.
+    sunk: Option<u64>,
+}
+
+/// Bytes of a page.
+pub const PAGE: u64 = 4096;
+
+impl<F: Format, T: Tables> Memory<F, T> {
+    /// Tables with a sink page.
+    pub fn new(tree: Tree<F>, tables: T, sink: u64) -> Self {
+        Self { tree, tables, sink, sunk: None }
+    }
+
+    /// Lets one page of the reserve lead to the sink, and no other any more. False if the tables are used up.
+    pub fn let_sink(&mut self, address: u64) -> bool {
+        let page = address & !(PAGE - 1);
+        if let Some(old) = self.sunk.take() {
+            // A page that was mapped alone needs no table to be unmapped.
+            let _ = self.tree.unmap(&mut self.tables, old..old + PAGE);
+        }
+        let rights = Rights::READ_WRITE;
+        let mapped =
+            self.tree.map_to(&mut self.tables, page, self.sink, rights, crate::nested::MemoryType::WriteBack);
+        self.sunk = mapped.is_ok().then_some(page);
+        mapped.is_ok()
+    }
+}
+
+/// Reports waiting to be fetched.
+#[derive(Debug)]
+pub struct Reports {
+    waiting: [Option<Report>; REPORTS],
+    fetched: Option<Report>,
+}
+
+impl Reports {
+    const fn new() -> Self {
+        Self { waiting: [None; REPORTS], fetched: None }
+    }
+
+    /// Keeps a report if there is room.
+    pub fn push(&mut self, report: Report) {
+        if let Some(place) = self.waiting.iter_mut().find(|place| place.is_none()) {
+            *place = Some(report);
+        }
+    }
+
+    /// Takes the oldest.
+    pub fn fetch(&mut self) -> Option<Report> {
+        let oldest = self.waiting[0].take()?;
+        self.waiting.rotate_left(1);
+        self.fetched = Some(oldest);
+        Some(oldest)
+    }
+
+    /// The one fetched last.
+    pub fn fetched(&self) -> Option<Report> {
+        self.fetched
+    }
+}
+
+/// What the handlers share.
+#[derive(Debug)]
+pub struct Shared<F: Format, T> {
+    /// Fixed bounds.
+    pub bounds: Bounds,
+    /// Nested tables.
+    pub memory: Mutex<Memory<F, T>>,
+    /// Stopped accesses.
+    pub reports: Mutex<Reports>,
+    exits: [AtomicU64; Count::ALL.len()],
+}
+
+impl<F: Format, T: Tables> Shared<F, T> {
+    /// Nothing counted yet.
+    pub fn new(bounds: Bounds, memory: Memory<F, T>) -> Self {
+        Self {
+            bounds,
+            memory: Mutex::new(memory),
+            reports: Mutex::new(Reports::new()),
+            exits: [const { AtomicU64::new(0) }; Count::ALL.len()],
+        }
+    }
+
+    /// Counts an exit.
+    #[inline]
+    pub fn count(&self, kind: Count) {
+        self.exits[kind as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Exits of a kind so far, on all CPUs.
+    pub fn exits(&self, kind: Count) -> u64 {
+        self.exits[kind as usize].load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reports_come_in_order_and_the_surplus_is_dropped() {
+        let mut reports = Reports::new();
+        for address in 0..20 {
+            reports.push(Report { address, rip: 1 });
+        }
+        let fetched: [_; 17] = core::array::from_fn(|_| reports.fetch().map(|report| report.address));
+        assert_eq!(fetched[..3], [Some(0), Some(1), Some(2)]);
+        assert_eq!(fetched[15..], [Some(15), None]);
+        assert_eq!(reports.fetched(), Some(Report { address: 15, rip: 1 }));
+    }
+}
