@@ -2,7 +2,7 @@
 //!
 //! 1. `boot`: one of three doors hands over memory map, command line and ACPI root pointer.
 //! 2. `machine`: exceptions, memory (with the VMM's reserve carved out), interrupts, clocks; then threads.
-//! 3. On the first thread: the other CPUs, the monitor (asleep), devices, network, applications.
+//! 3. On the first thread: the other CPUs, the monitor (asleep), devices, network, control, applications.
 //! 4. The code that began all this ends as the idle thread of the first CPU.
 //!
 //! A hosted build is a stub: an image is built with `cargo qs build`.
@@ -16,6 +16,8 @@ extern crate alloc;
 mod apps;
 #[cfg(bare_metal)]
 mod boot;
+#[cfg(bare_metal)]
+mod control;
 #[cfg(bare_metal)]
 mod devices;
 #[cfg(bare_metal)]
@@ -44,6 +46,7 @@ fn serve(machine: machine::start::Machine) {
     monitor::start(&machine);
     let command_line: &'static str = alloc::boxed::Box::leak(machine.command_line.as_str().into());
     devices::start(&machine, command_line);
+    control::start(&machine);
     let free = || machine::frames::statistics().free * machine::paging::PAGE;
     let listeners = apps::APPS.iter().map(|app| app.listeners()).sum();
     let env = app::Env::new(command_line)

@@ -1,9 +1,10 @@
 //! The same sockets for threads that wait. Every call sends what it has queued.
 
 use crate::error::{ConnectError, TcpError, UdpError};
-use crate::runtime::{block, flush};
+use crate::runtime::{block, block_until, flush};
 use crate::{ListenOptions, TcpListener, TcpStream, UdpSocket};
 use core::net::SocketAddr;
+use machine::time::Instant;
 
 /// Waits for the next connection.
 pub fn accept(listener: &TcpListener) -> TcpStream {
@@ -20,6 +21,31 @@ pub fn connect(remote: SocketAddr, options: &ListenOptions) -> Result<TcpStream,
 /// Waits for data and reads it; 0 bytes is the end of the stream.
 pub fn read(stream: &TcpStream, buffer: &mut [u8]) -> Result<usize, TcpError> {
     block(|waker| stream.poll_read(waker, buffer))
+}
+
+/// Like [`read`]; `None` if nothing has come by the deadline.
+pub fn read_until(
+    stream: &TcpStream,
+    buffer: &mut [u8],
+    deadline: Instant,
+) -> Option<Result<usize, TcpError>> {
+    block_until(deadline, |waker| stream.poll_read(waker, buffer))
+}
+
+/// Like [`write_all`]; `None` if not all could be queued by the deadline.
+pub fn write_all_until(
+    stream: &TcpStream,
+    mut data: &[u8],
+    deadline: Instant,
+) -> Option<Result<(), TcpError>> {
+    while !data.is_empty() {
+        match block_until(deadline, |waker| stream.poll_write(waker, data))? {
+            Ok(count) => data = &data[count..],
+            Err(error) => return Some(Err(error)),
+        }
+    }
+    flush();
+    Some(Ok(()))
 }
 
 /// See [`TcpStream::read_with`].

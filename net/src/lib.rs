@@ -12,6 +12,7 @@ extern crate std;
 pub mod blocking;
 mod checksum;
 mod config;
+pub mod control;
 pub mod dns;
 mod error;
 mod flow;

@@ -185,6 +185,21 @@ fn round(running: &mut Running, now: u64) -> (bool, Option<u64>) {
     (more, deadline)
 }
 
+/// Like [`block`], but gives up at a deadline.
+pub(crate) fn block_until<R>(deadline: Instant, mut poll: impl FnMut(&Waker) -> Poll<R>) -> Option<R> {
+    let waker = Waker::from(Arc::new(thread::current()));
+    loop {
+        if let Poll::Ready(result) = poll(&waker) {
+            return Some(result);
+        }
+        if Instant::now() >= deadline {
+            return None;
+        }
+        flush();
+        thread::park_until(deadline);
+    }
+}
+
 /// Polls with this thread's waker until ready, sleeping in between. Sends what is queued before it sleeps.
 pub(crate) fn block<R>(mut poll: impl FnMut(&Waker) -> Poll<R>) -> R {
     // A waker of our own costs an allocation; often there is nothing to wait for.

@@ -69,4 +69,6 @@ pub mod time;
 #[cfg(bare_metal)]
 mod traps;
 #[cfg(bare_metal)]
+pub use traps::nmis;
+#[cfg(bare_metal)]
 pub mod virtualization;

@@ -182,8 +182,12 @@ pub(crate) fn probe_msr(register: u32) -> Option<u64> {
 
 const GENERAL_PROTECTION: u64 = 13;
 
-/// Exceptions that must not be lost in counting: NMIs seen so far.
-pub static NMIS: AtomicU64 = AtomicU64::new(0);
+static NMIS: AtomicU64 = AtomicU64::new(0);
+
+/// Non-maskable interrupts so far, on all CPUs.
+pub fn nmis() -> u64 {
+    NMIS.load(Ordering::Relaxed)
+}
 
 #[unsafe(no_mangle)]
 extern "C" fn exception_dispatch(frame: &mut TrapFrame) {

@@ -200,6 +200,11 @@ pub fn request(target: Option<Phase>, deadline: Duration) -> Result<Outcome, Req
     switch.request(target, deadline).map_err(RequestError::Refused)
 }
 
+/// Whether the machine itself is a guest, monitor or not.
+pub fn is_nested() -> bool {
+    vmm::monitor::is_nested()
+}
+
 /// Looks at the figures, and at the monitor behind them.
 pub fn look<R>(f: impl FnOnce(&Figures, &Monitor) -> R) -> Result<R, BuildError> {
     let switch = switch()?;

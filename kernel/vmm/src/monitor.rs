@@ -69,6 +69,11 @@ unsafe impl Send for Pointer {}
 // SAFETY: as above.
 unsafe impl Sync for Pointer {}
 
+/// Whether the machine itself is a guest.
+pub fn is_nested() -> bool {
+    crate::is_nested(&amd::Real)
+}
+
 /// Whether CPUs are in guest mode, for those who ask in between.
 static BENEATH: AtomicBool = AtomicBool::new(false);
 
