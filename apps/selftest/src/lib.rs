@@ -1,4 +1,5 @@
-//! Tests that only a running machine can run: registers across preemption, locks under contention, timers, shootdowns.
+//! Tests that only a running machine can run: registers across preemption, locks under contention, timers, shootdowns, switches.
+//! `only=WORD` on the command line picks the tests with that word in their names.
 //!
 //! Logs `ok NAME` or `FAILED NAME` for each and `selftest: N passed, M failed`, then ends the machine in order if none failed.
 #![no_std]
@@ -7,6 +8,9 @@ extern crate alloc;
 
 mod locks;
 mod registers;
+mod state;
+#[cfg(bare_metal)]
+mod switch;
 mod timing;
 
 use app::{App, AppError, Env};
@@ -33,6 +37,37 @@ const TESTS: &[(&str, Test)] = &[
     ("translations are flushed everywhere", timing::shootdowns_return),
 ];
 
+/// Tests of the switch: where the machine has a monitor.
+#[cfg(bare_metal)]
+const SWITCH_TESTS: &[(&str, Test)] = &[
+    ("the machine switches and comes back", switch::there_and_back),
+    ("registers survive switches", switch::registers_survive),
+    ("a fault at any step rolls back on all CPUs", switch::faults_roll_back),
+    ("of many requests one wins", switch::requests_compete),
+    ("a wild write to the VMM is stopped", switch::a_wild_write_is_stopped),
+    ("registers of the VMM are guarded", switch::msrs_are_guarded),
+    ("ticks go on while the machine toggles", switch::ticks_go_on),
+    ("an interrupt at each instruction of a switch comes once", switch::interrupts_sweep),
+];
+#[cfg(not(bare_metal))]
+const SWITCH_TESTS: &[(&str, Test)] = &[];
+
+/// Whether there is a monitor to test; says why if not.
+#[cfg(bare_metal)]
+fn can_switch() -> bool {
+    match mode::bare::look(|_, _| ()) {
+        Ok(()) => true,
+        Err(reason) => {
+            log::warn!("SKIPPED: the tests of the switch: {reason}");
+            false
+        }
+    }
+}
+#[cfg(not(bare_metal))]
+fn can_switch() -> bool {
+    false
+}
+
 impl App for SelfTest {
     fn name(&self) -> &'static str {
         "selftest"
@@ -44,7 +79,10 @@ impl App for SelfTest {
 
     fn run(&self, env: &'static Env) -> Result<(), AppError> {
         let mut failed = 0;
-        for (name, test) in TESTS {
+        let wanted = |name: &str| env.setting("only").is_none_or(|word| name.contains(word));
+        let switching: &[_] = if can_switch() { SWITCH_TESTS } else { &[] };
+        let tests = || TESTS.iter().chain(switching).filter(|(name, _)| wanted(name));
+        for (name, test) in tests() {
             match test(env) {
                 Ok(()) => log::info!("ok {name}"),
                 Err(what) => {
@@ -53,7 +91,7 @@ impl App for SelfTest {
                 }
             }
         }
-        log::info!("{} passed, {failed} failed", TESTS.len() - failed);
+        log::info!("{} passed, {failed} failed", tests().count() - failed);
         end(failed)
     }
 }

@@ -171,6 +171,17 @@ pub(crate) fn arm_timer(deadline: u64) {
     }
 }
 
+/// Sets this CPU's timer to interrupt after so many of its ticks, whatever it was set to: the scheduler sets it again when it
+/// comes. In one-shot mode; in TSC-deadline mode the ticks are the time-stamp counter's.
+pub fn interrupt_after(ticks: u32) {
+    if DEADLINE_MODE.load(Ordering::Relaxed) {
+        // SAFETY: as in `arm_timer`.
+        unsafe { wrmsr(msr::TSC_DEADLINE, cpu::tsc() + u64::from(ticks)) };
+    } else {
+        write(TIMER_INITIAL, ticks);
+    }
+}
+
 /// Sends a fixed interrupt to one CPU.
 pub(crate) fn send(apic_id: u32, vector: u8) {
     send_command(apic_id, u32::from(vector) | 1 << 14);

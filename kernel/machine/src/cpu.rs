@@ -143,6 +143,11 @@ pub fn efer() -> u64 {
     unsafe { rdmsr(msr::EFER) }
 }
 
+/// Writes a model-specific register; false if the CPU refuses by a general protection fault. For tests of what is refused.
+pub fn try_wrmsr(register: u32, value: u64) -> bool {
+    crate::traps::probe_msr_write(register, value)
+}
+
 /// The time-stamp counter.
 #[inline]
 pub fn tsc() -> u64 {

@@ -168,8 +168,12 @@ pub(crate) fn idt() -> Idt {
 unsafe extern "C" {
     static probe_msr_at: u8;
     static probe_msr_fault: u8;
+    static probe_msr_write_at: u8;
     /// In traps.s: reads a register into `value`; 0 if that faults.
     fn probe_msr_read(register: u32, value: *mut u64) -> u32;
+    /// In traps.s: writes a register; 0 if that faults.
+    #[link_name = "probe_msr_write"]
+    fn probe_write(register: u32, value: u64) -> u32;
 }
 
 /// Reads a model-specific register that may not exist; `None` if it doesn't.
@@ -178,6 +182,12 @@ pub(crate) fn probe_msr(register: u32) -> Option<u64> {
     // SAFETY: reading has no other effect; a general protection fault at `probe_msr_at` goes on at `probe_msr_fault`.
     let there = unsafe { probe_msr_read(register, &mut value) };
     (there != 0).then_some(value)
+}
+
+/// Writes a model-specific register; false if that faults.
+pub(crate) fn probe_msr_write(register: u32, value: u64) -> bool {
+    // SAFETY: called with values that are refused, or that the register has already.
+    unsafe { probe_write(register, value) != 0 }
 }
 
 const GENERAL_PROTECTION: u64 = 13;
@@ -198,7 +208,10 @@ extern "C" fn exception_dispatch(frame: &mut TrapFrame) {
             }
             NMIS.fetch_add(1, Ordering::Relaxed);
         }
-        GENERAL_PROTECTION if frame.rip == &raw const probe_msr_at as u64 => {
+        GENERAL_PROTECTION
+            if [&raw const probe_msr_at as u64, &raw const probe_msr_write_at as u64]
+                .contains(&frame.rip) =>
+        {
             frame.rip = &raw const probe_msr_fault as u64;
         }
         _ => last_words::exception(frame),

@@ -186,6 +186,19 @@ probe_msr_fault:
     xor eax, eax
     ret
 
+# fn probe_msr_write(edi: register, rsi: value) -> 1, or 0 if the CPU refuses.
+    .balign 16
+    .global probe_msr_write, probe_msr_write_at
+probe_msr_write:
+    mov ecx, edi
+    mov rax, rsi
+    mov rdx, rsi
+    shr rdx, 32
+probe_msr_write_at:
+    wrmsr
+    mov eax, 1
+    ret
+
     .section .rodata
     .balign 4
 default_mxcsr:

@@ -57,6 +57,7 @@ pub struct Monitor {
     limits: Limits,
     nested: bool,
     arena: u64,
+    reserve: core::ops::Range<u64>,
 }
 
 /// A CPU's block in the reserve. It is touched by that CPU alone: on the bare machine by [`Monitor::prepare`] and
@@ -175,6 +176,11 @@ impl Monitor {
     /// Whether the machine itself is a guest.
     pub fn is_nested(&self) -> bool {
         self.nested
+    }
+
+    /// The VMM's memory: physical addresses.
+    pub fn reserve(&self) -> core::ops::Range<u64> {
+        self.reserve.clone()
     }
 
     /// Bytes of the reserve that are left for copies.

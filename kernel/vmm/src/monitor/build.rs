@@ -127,7 +127,14 @@ impl Monitor {
             set_up(&mut place.guest.control, maps);
             *block = Some(Pointer(place));
         }
-        Ok(Self { blocks, shared, limits, nested: is_nested(&Real), arena: plan.arena.length })
+        Ok(Self {
+            blocks,
+            shared,
+            limits,
+            nested: is_nested(&Real),
+            arena: plan.arena.length,
+            reserve: layout.absent,
+        })
     }
 }
 
