@@ -1,5 +1,6 @@
 //! Tests that only a running machine can run: registers across preemption, locks under contention, timers, shootdowns, switches.
-//! `only=WORD` on the command line picks the tests with that word in their names.
+//! `only=WORD` on the command line picks the tests with that word in their names; `switches=N` sets the number of switches
+//! under the register checker.
 //!
 //! Logs `ok NAME` or `FAILED NAME` for each and `selftest: N passed, M failed`, then ends the machine in order if none failed.
 #![no_std]

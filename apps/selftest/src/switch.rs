@@ -18,6 +18,9 @@ use x86defs::registers::msr as number;
 const LONG: Duration = Duration::from_secs(30);
 const SHORT: Duration = Duration::from_millis(30);
 
+/// Switches under the register checker, shared by all CPUs: each more makes an emulator slower. `switches=` has another.
+const SWITCHES: usize = 400;
+
 /// Which CPUs are in guest mode, asked on each of them.
 fn modes(env: &'static Env) -> Result<Vec<bool>, &'static str> {
     (0..env.cpus())
@@ -69,15 +72,18 @@ pub fn there_and_back(env: &'static Env) -> Result<(), &'static str> {
 }
 
 pub fn registers_survive(env: &'static Env) -> Result<(), &'static str> {
+    // An even number: the machine ends in the mode it began in.
+    let wanted = env.setting("switches").and_then(|word| word.parse().ok()).unwrap_or(SWITCHES / env.cpus());
+    let toggles = wanted & !1;
     let toggle = || {
-        for _ in 0..400 {
+        for _ in 0..toggles {
             request(None, LONG).map_err(|_| "a switch was refused")?;
             thread::yield_now();
         }
         Ok(())
     };
     let rounds = registers::check_while(env, 1, toggle)?;
-    log::info!("{rounds} rounds of registers in 400 switches");
+    log::info!("{rounds} rounds of registers in {toggles} switches");
     Ok(())
 }
 
@@ -111,7 +117,10 @@ pub fn faults_roll_back(env: &'static Env) -> Result<(), &'static str> {
 fn one_fault(env: &'static Env, cpu: usize, fault: Fault, from: Phase) -> Result<(), &'static str> {
     switch_to(env, from)?;
     arm(cpu, fault);
-    let result = request(None, SHORT);
+    let result = match fault {
+        Fault::Absent | Fault::Slow => unanswered(cpu),
+        Fault::Prepare | Fault::Launch => request(None, LONG),
+    };
     disarm();
     let as_expected = match fault {
         Fault::Absent | Fault::Slow => result == Err(RequestError::Refused(Refused::NoAnswer(cpu))),
@@ -126,6 +135,20 @@ fn one_fault(env: &'static Env, cpu: usize, fault: Fault, from: Phase) -> Result
     all_are(env, from == Phase::Guest)?;
     check(request(None, LONG) == Ok(Outcome::Switched), "no switch after a fault")?;
     all_are(env, from == Phase::Native)
+}
+
+/// A request that `cpu` will not answer. An emulator may give others no time, either: then they get more.
+fn unanswered(cpu: usize) -> Result<Outcome, RequestError> {
+    let mut deadline = SHORT;
+    loop {
+        let result = request(None, deadline);
+        match result {
+            Err(RequestError::Refused(Refused::NoAnswer(other))) if other != cpu && deadline < LONG => {
+                deadline = deadline * 2;
+            }
+            result => return result,
+        }
+    }
 }
 
 /// Many requests at once: each wins, is told that another did, or finds the machine there already.

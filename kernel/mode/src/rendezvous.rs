@@ -286,4 +286,4 @@ impl<E: Copy + Send> Rendezvous<E> {
 }
 
 /// How long a CPU that has come may take for a step that can't fail. Generous: an emulator may give it no time at all.
-pub const LOST: core::time::Duration = core::time::Duration::from_secs(20);
+pub const LOST: core::time::Duration = core::time::Duration::from_secs(60);
