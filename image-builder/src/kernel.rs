@@ -83,7 +83,8 @@ fn compile(
     files: Option<&Path>,
     target: &Path,
 ) -> Result<(), KernelError> {
-    let features: Vec<String> = names.iter().map(|name| format!("app-{name}")).collect();
+    let apps = names.iter().map(|name| format!("app-{name}"));
+    let features: Vec<String> = apps.chain(["vmm".to_owned()]).collect();
     let mut cargo = workspace::cargo();
     cargo.current_dir(&workspace.root);
     cargo.args(["build", "--package", "kernel", "--profile", "image", "--target", TARGET]);

@@ -20,7 +20,7 @@ mod boot;
 mod control;
 #[cfg(bare_metal)]
 mod devices;
-#[cfg(bare_metal)]
+#[cfg(all(bare_metal, feature = "vmm"))]
 mod monitor;
 
 #[cfg(bare_metal)]
@@ -42,8 +42,8 @@ fn run(boot: machine::bootinfo::Boot) -> ! {
 #[cfg(bare_metal)]
 fn serve(machine: machine::start::Machine) {
     machine::start::start_cpus(&machine);
-    let start_up = monitor::START_UP.hold();
-    monitor::start(&machine);
+    #[cfg(feature = "vmm")]
+    let start_up = monitor::start(&machine);
     let command_line: &'static str = alloc::boxed::Box::leak(machine.command_line.as_str().into());
     devices::start(&machine, command_line);
     control::start(&machine);
@@ -55,6 +55,7 @@ fn serve(machine: machine::start::Machine) {
         .with_cpus(machine::cpu::count())
         .with_listeners(listeners);
     apps::start(alloc::boxed::Box::leak(alloc::boxed::Box::new(env)));
+    #[cfg(feature = "vmm")]
     drop(start_up);
 }
 

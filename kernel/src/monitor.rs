@@ -1,16 +1,18 @@
 //! The sleeping monitor: built when all CPUs run, bound to the switch.
 
 use machine::start::Machine;
-use mode::{Pin, Pins};
+use mode::{Held, Pin, Pins};
 use vmm::monitor::Monitor;
 
 /// Held while the system starts: what a switch would find half done.
-pub static START_UP: Pin = Pin::new("start-up");
+static START_UP: Pin = Pin::new("start-up");
 
 static PINS: [&Pin; 1] = [&START_UP];
 
-/// Builds it, or says why this machine stays native.
-pub fn start(machine: &Machine) {
+/// Builds it, or says why this machine stays native. Switches wait until what is returned is dropped.
+
+pub fn start(machine: &Machine) -> Held<'static> {
+    let start_up = START_UP.hold();
     let monitor = Monitor::build(machine.reserve, &machine.map);
     match &monitor {
         Ok(monitor) => {
@@ -21,4 +23,5 @@ pub fn start(machine: &Machine) {
         Err(error) => log::info!("monitor: none, this machine stays native: {error}"),
     }
     mode::bare::start(monitor, Pins(&PINS));
+    start_up
 }

@@ -144,7 +144,7 @@ fn unanswered(cpu: usize) -> Result<Outcome, RequestError> {
         let result = request(None, deadline);
         match result {
             Err(RequestError::Refused(Refused::NoAnswer(other))) if other != cpu && deadline < LONG => {
-                deadline = deadline * 2;
+                deadline *= 2;
             }
             result => return result,
         }

@@ -32,7 +32,7 @@ use core::fmt::{Debug, Display};
 use core::time::Duration;
 
 pub use phase::{Event, Phase};
-pub use pins::{Pin, Pins};
+pub use pins::{Held, Pin, Pins};
 pub use switch::{Outcome, Refused, Switch};
 
 /// Which way a switch goes.
