@@ -10,7 +10,6 @@ static START_UP: Pin = Pin::new("start-up");
 static PINS: [&Pin; 1] = [&START_UP];
 
 /// Builds it, or says why this machine stays native. Switches wait until what is returned is dropped.
-
 pub fn start(machine: &Machine) -> Held<'static> {
     let start_up = START_UP.hold();
     let monitor = Monitor::build(machine.reserve, &machine.map);
