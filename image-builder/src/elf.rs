@@ -1,7 +1,8 @@
 //! Finishes the linked ELF file: checks it, puts the symbol table for backtraces into its last segment, and strips the
-//! rest of the symbols and debug information.
+//! rest of the symbols and debug information. The key of the machine's operators is put in, too.
 
 mod checks;
+mod key;
 mod redzone;
 mod rewrite;
 mod symbols;
@@ -10,6 +11,7 @@ pub use redzone::Below;
 
 use std::fmt;
 
+use control::Key;
 use object::LittleEndian;
 use object::read::elf::{ElfFile64, FileHeader, ProgramHeader};
 use serde::Serialize;
@@ -32,6 +34,8 @@ pub enum ElfError {
     NoSymbolSegment,
     #[error("the image reaches beyond 4 GiB, where symbol addresses do not fit")]
     TooHigh,
+    #[error("the place of the control key is not 32 zero bytes of a segment in the file")]
+    KeyPlace,
     #[error("functions of ours touch memory below the stack pointer:\n{}", list(.0))]
     RedZone(Vec<Below>),
 }
@@ -80,12 +84,20 @@ impl fmt::Display for Report {
 pub struct Finished {
     pub bytes: Vec<u8>,
     pub report: Report,
+    /// Whether the operators' key is in it: a secret.
+    pub has_key: bool,
 }
 
 pub(crate) type Elf<'a> = ElfFile64<'a, LittleEndian>;
 
-/// Checks and finishes an image as the linker left it.
+/// Checks and finishes an image as the linker left it. Nobody has the key to operate its machines.
 pub fn finish(input: &[u8]) -> Result<Finished, ElfError> {
+    finish_with_key(input, None)
+}
+
+/// Checks and finishes an image as the linker left it, and puts the operators' key into its symbol `CONTROL_KEY`. An image
+/// without that symbol stays without a key, see [`Finished::has_key`].
+pub fn finish_with_key(input: &[u8], key: Option<&Key>) -> Result<Finished, ElfError> {
     let elf = Elf::parse(input).map_err(ElfError::Format)?;
     if elf.elf_header().e_machine(LittleEndian) != object::elf::EM_X86_64 {
         return Err(ElfError::Machine);
@@ -99,7 +111,11 @@ pub fn finish(input: &[u8]) -> Result<Finished, ElfError> {
         return Err(ElfError::RedZone(ours));
     }
     let table = symbols::encode(&functions)?;
-    let bytes = rewrite::rewrite(&elf, input, &table)?;
+    let mut bytes = rewrite::rewrite(&elf, input, &table)?;
+    let place = key.and_then(|key| Some((key, key::place(&elf)?)));
+    if let Some((key, place)) = place {
+        key::put(&elf, &mut bytes, place, key)?;
+    }
     let mut report = Report {
         file: bytes.len() as u64,
         code: 0,
@@ -120,5 +136,5 @@ pub fn finish(input: &[u8]) -> Result<Finished, ElfError> {
             report.read_only += size;
         }
     }
-    Ok(Finished { bytes, report })
+    Ok(Finished { bytes, report, has_key: place.is_some() })
 }

@@ -1,6 +1,6 @@
 //! The library's errors under one roof, each with the exit code of `qs` that it stands for.
 
-use crate::{config, elf, image, kernel, machine, qmp, state, tools, workspace};
+use crate::{config, control, elf, image, kernel, machine, qmp, state, tools, workspace};
 
 /// Exit codes of `qs`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,8 +12,28 @@ pub enum ExitCode {
     Failed = 1,
     /// Asked for in a way that makes no sense.
     Usage = 2,
+    /// The machine refused, and goes on as it was.
+    Refused = 3,
+    /// It was not done in time, and undone: the machine goes on as it was.
+    TimedOut = 6,
+    /// Whether it was done is not known.
+    Unknown = 7,
     /// A host tool is missing (EX_UNAVAILABLE of sysexits).
     Missing = 69,
+}
+
+impl ExitCode {
+    /// The exit code that a machine's answer asks for. Statuses that are not ours say nothing about what was done.
+    pub const fn of_answer(status: u8) -> Self {
+        match status {
+            0 => Self::Done,
+            1 => Self::Failed,
+            2 => Self::Usage,
+            3 => Self::Refused,
+            6 => Self::TimedOut,
+            _ => Self::Unknown,
+        }
+    }
 }
 
 /// Whatever can go wrong between the sources and a running machine.
@@ -27,6 +47,10 @@ pub enum Error {
     Kernel(#[from] kernel::KernelError),
     #[error(transparent)]
     Elf(#[from] elf::ElfError),
+    #[error(transparent)]
+    Control(#[from] control::ControlError),
+    #[error(transparent)]
+    Key(#[from] control::KeyError),
     #[error(transparent)]
     Image(#[from] image::ImageError),
     #[error(transparent)]
@@ -47,6 +71,7 @@ impl Error {
                 ExitCode::Usage
             }
             Error::State(state::StateError::BadName(_)) => ExitCode::Usage,
+            Error::Control(error) if error.is_outcome_unknown() => ExitCode::Unknown,
             Error::Tool(_) => ExitCode::Missing,
             _ => ExitCode::Failed,
         }

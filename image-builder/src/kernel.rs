@@ -1,13 +1,14 @@
 //! Compiles the kernel for the bare machine and finishes the ELF image.
 
-use std::fs::{self, File};
-use std::io;
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io::{self, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::elf::{self, Report};
 use crate::tools::{self, Tool};
 use crate::workspace::{self, Workspace};
-use crate::{Error, process};
+use crate::{Error, control, process};
 
 /// The host's own triple serves for the bare machine, too: its precompiled `core` is there without any set-up.
 pub const TARGET: &str = "x86_64-unknown-linux-gnu";
@@ -22,6 +23,10 @@ const FLAGS: &[&str] = &[
     // For the backtrace of last words.
     "-Cforce-frame-pointers=yes",
 ];
+
+/// Modes of files: one with the operators' key is nobody else's.
+const PRIVATE: u32 = 0o600;
+const PUBLIC: u32 = 0o644;
 
 #[derive(Debug, thiserror::Error)]
 pub enum KernelError {
@@ -71,9 +76,10 @@ pub fn image(workspace: &Workspace, apps: &str, files: Option<&Path>) -> Result<
     let built = target.join(TARGET).join("image/kernel");
     let stem = stem(&names, files.as_deref());
     let input = fs::read(&built).map_err(at(&built))?;
-    let finished = elf::finish(&input)?;
-    let unstripped = replace(&images.join(format!("{stem}.debug")), &input)?;
-    let elf = replace(&images.join(format!("{stem}.elf")), &finished.bytes)?;
+    let finished = elf::finish_with_key(&input, Some(&control::key()?))?;
+    let mode = if finished.has_key { PRIVATE } else { PUBLIC };
+    let unstripped = replace(&images.join(format!("{stem}.debug")), &input, PUBLIC)?;
+    let elf = replace(&images.join(format!("{stem}.elf")), &finished.bytes, mode)?;
     Ok(Image { elf, unstripped, report: finished.report })
 }
 
@@ -114,13 +120,21 @@ fn stem(names: &[&str], files: Option<&Path>) -> String {
     stem
 }
 
-/// Writes a file in one step, unless it is there already with the same content: a machine may be starting from it.
-fn replace(path: &Path, content: &[u8]) -> Result<PathBuf, KernelError> {
-    if fs::read(path).is_ok_and(|old| old == content) {
-        return Ok(path.to_owned());
-    }
-    let new = path.with_added_extension("new");
-    fs::write(&new, content).and_then(|()| fs::rename(&new, path)).map_err(at(path))?;
+/// Writes a file in one step, unless it is there already with the same content: a machine may be starting from it. The
+/// file has the mode from the start.
+fn replace(path: &Path, content: &[u8], mode: u32) -> Result<PathBuf, KernelError> {
+    let write = || {
+        if fs::read(path).is_ok_and(|old| old == content) {
+            return fs::set_permissions(path, Permissions::from_mode(mode));
+        }
+        let new = path.with_added_extension("new");
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&new)?;
+        // What an earlier build has left behind keeps its mode, and the process's mask may have cut ours.
+        file.set_permissions(Permissions::from_mode(mode))?;
+        file.write_all(content)?;
+        fs::rename(&new, path)
+    };
+    write().map_err(at(path))?;
     Ok(path.to_owned())
 }
 

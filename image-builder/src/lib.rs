@@ -20,13 +20,17 @@
 //! | [`image`] | ISO, raw disk and qcow2 images |
 //! | [`config`], [`command`] | what a machine consists of, and QEMU's command line for it |
 //! | [`machine`] | a running machine: serial line, QMP, ports, end |
+//! | [`control`] | operates a running machine: the key that it shares with us, commands |
+//! | [`figures`] | what the image `bench` measures |
 //! | [`state`] | the named machines of this user |
 //! | [`tools`] | host programs: found, explained, installed |
 
 pub mod command;
 pub mod config;
+pub mod control;
 pub mod elf;
 mod error;
+pub mod figures;
 pub mod image;
 pub mod kernel;
 pub mod machine;

@@ -11,6 +11,7 @@ pub const SERVICES: &[(&str, u16)] = &[
     ("http", 80),
     ("metrics", 9100),
     ("ssh", 22),
+    ("control", 4022),
     ("echo", 7),
     ("discard", 9),
     ("chargen", 19),
@@ -22,6 +23,7 @@ pub const ALWAYS: &[Forward] = &[
     Forward { guest: 80, host: 8080 },
     Forward { guest: 9100, host: 9100 },
     Forward { guest: 22, host: 2222 },
+    Forward { guest: 4022, host: 4022 },
 ];
 
 /// The name of what listens on a guest port; the number where it has none.

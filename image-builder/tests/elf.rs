@@ -134,6 +134,33 @@ fn our_own_use_of_the_red_zone_is_refused() {
     }
 }
 
+/// Offset of the place for the operators' key.
+fn key_place(bytes: &[u8]) -> usize {
+    let mark = b"control key:";
+    bytes.windows(mark.len()).position(|window| window == mark).unwrap() + mark.len()
+}
+
+#[test]
+fn the_operators_key_arrives_in_its_place_and_changes_nothing_else() {
+    let input = unfinished();
+    let without = elf::finish(&input).unwrap();
+    let with = elf::finish_with_key(&input, Some(&[0xa5; 32])).unwrap();
+    assert!(with.has_key && !without.has_key);
+    let mut expected = without.bytes;
+    let place = key_place(&expected);
+    expected[place..place + 32].fill(0xa5);
+    assert_eq!(with.bytes, expected);
+}
+
+#[test]
+fn a_place_that_is_taken_is_no_place_for_a_key() {
+    let mut input = unfinished();
+    let place = key_place(&input);
+    input[place + 31] = 1;
+    assert!(elf::finish(&input).is_ok());
+    assert!(matches!(elf::finish_with_key(&input, Some(&[0xa5; 32])), Err(ElfError::KeyPlace)));
+}
+
 /// Offset of a program header.
 fn program_header(bytes: &[u8], index: usize) -> usize {
     u64::from_le_bytes(bytes[32..40].try_into().unwrap()) as usize + index * 56

@@ -6,6 +6,7 @@ mod modes;
 #[path = "control/native.rs"]
 mod modes;
 
+use alloc::boxed::Box;
 use alloc::string::String;
 use core::time::Duration;
 use machine::start::Machine;
@@ -59,7 +60,9 @@ pub fn start(machine: &Machine) {
             return;
         }
     };
-    let setting = Setting { port, key: &CONTROL_KEY, random: drivers::entropy::fill, operator: &Modes };
+    // The copy: what is read from the static itself the compiler may take for the zeros that it knows.
+    let setting =
+        Setting { port, key: Box::leak(Box::new(key)), random: drivers::entropy::fill, operator: &Modes };
     match serve(setting) {
         Ok(()) => log::info!("control: listening on tcp port {port}"),
         Err(error) => log::error!("the control server stays off: {error}"),

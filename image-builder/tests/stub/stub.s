@@ -92,6 +92,13 @@ no_idt:
     .short 0
     .long 0
 
+    .ascii "control key:"
+    .global CONTROL_KEY
+    .type CONTROL_KEY, @object
+CONTROL_KEY:
+    .skip 32
+    .size CONTROL_KEY, . - CONTROL_KEY
+
     .section .data, "aw"
     .quad 1
 

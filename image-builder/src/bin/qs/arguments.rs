@@ -1,17 +1,20 @@
 //! The command line of `qs`.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use clap::builder::PossibleValue;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::mode::UsageError;
 use image_builder::config::{Config, Forward};
 use image_builder::{Accelerator, Boot, MachineType, Memory, Network, Nic};
 
 #[derive(Debug, Parser)]
 #[command(name = "qs", version, about = "Builds Quicksilver images and runs them on emulated machines")]
 #[command(
-    after_help = "Exit codes: 0 done, 1 failed and nothing changed, 2 usage, 69 a host tool is missing."
+    after_help = "Exit codes: 0 done, 1 failed and nothing changed, 2 usage, 3 refused by the machine, \
+                  6 timed out and rolled back, 7 outcome unknown, 69 a host tool is missing."
 )]
 pub struct Arguments {
     #[command(subcommand)]
@@ -38,6 +41,10 @@ pub enum Command {
         #[arg(short, long)]
         follow: bool,
     },
+    /// Switch a running machine between native and guest mode, or tell which it is in
+    Mode(ModeOptions),
+    /// Measure: boots the image `bench` and prints its figures
+    Bench(BenchOptions),
     /// List the host tools: found or not, and why they are needed
     Doctor {
         /// Install what is missing
@@ -84,6 +91,86 @@ pub struct BuildOptions {
     /// Settings for the kernel's command line (not for elf, which is given them when it boots)
     #[arg(long, value_name = "KEY=VALUE...")]
     pub append: Vec<String>,
+}
+
+/// What `qs mode` asks of a machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Action {
+    Native,
+    Guest,
+    Toggle,
+    Status,
+}
+
+#[derive(Debug, Args)]
+pub struct ModeOptions {
+    /// native: onto the bare machine; guest: on top of the VMM; toggle: the other one; status: look only [default: status]
+    #[arg(value_name = "native|guest|toggle|status")]
+    action: Option<String>,
+    /// The machine [default: the only one that runs]
+    #[arg(value_name = "NAME|HOST:PORT")]
+    target: Option<String>,
+    /// How long the switch may wait for CPUs and pins, in milliseconds, at most 60000
+    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(..=60_000))]
+    pub deadline: Option<u64>,
+    /// Print the machine's answer: one JSON object
+    #[arg(long)]
+    pub json: bool,
+    /// Show when each CPU did what in the last switch
+    #[arg(long)]
+    pub trace: bool,
+}
+
+impl ModeOptions {
+    /// What is asked for, and of which machine. A single word that is no action is the machine's name.
+    pub fn request(&self) -> Result<(Action, Option<&str>), UsageError> {
+        let (first, target) = (self.action.as_deref(), self.target.as_deref());
+        let action = first.and_then(|word| Action::from_str(word, false).ok());
+        let (action, target) = match (first, action, target) {
+            (None, ..) => (Action::Status, None),
+            (_, Some(action), target) => (action, target),
+            (Some(name), None, None) => (Action::Status, Some(name)),
+            (Some(word), None, Some(_)) => return Err(UsageError::NoAction(word.to_owned())),
+        };
+        if action == Action::Status && self.deadline.is_some() {
+            return Err(UsageError::DeadlineOfNothing);
+        }
+        Ok((action, target))
+    }
+}
+
+/// A suite of the image `bench`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Suite {
+    /// Threads, locks, timers
+    Threads,
+    /// The switch, and exits in guest mode
+    Switch,
+}
+
+impl fmt::Display for Suite {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Threads => "threads",
+            Self::Switch => "switch",
+        })
+    }
+}
+
+#[derive(Debug, Args)]
+pub struct BenchOptions {
+    /// What to measure [default: everything]
+    #[arg(value_enum)]
+    pub suite: Option<Suite>,
+    /// Number of CPUs
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub cpus: u32,
+    /// Count instructions: the figures repeat exactly
+    #[arg(long)]
+    pub icount: bool,
+    /// Print one JSON object a line
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -188,6 +275,37 @@ mod tests {
             Command::Run(options) => *options,
             other => panic!("{other:?}"),
         })
+    }
+
+    fn mode(words: &str) -> Result<(Action, Option<String>), String> {
+        let words = ["qs", "mode"].into_iter().chain(words.split_whitespace());
+        match Arguments::try_parse_from(words).map_err(|error| error.to_string())?.command {
+            Command::Mode(options) => match options.request() {
+                Ok((action, target)) => Ok((action, target.map(str::to_owned))),
+                Err(error) => Err(error.to_string()),
+            },
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_mode_a_machine_or_both() {
+        let of = |name: &str| Some(name.to_owned());
+        assert_eq!(mode(""), Ok((Action::Status, None)));
+        assert_eq!(mode("toggle"), Ok((Action::Toggle, None)));
+        assert_eq!(mode("kv-2"), Ok((Action::Status, of("kv-2"))));
+        assert_eq!(mode("guest kv"), Ok((Action::Guest, of("kv"))));
+        assert_eq!(mode("native [::1]:4022 --deadline 50"), Ok((Action::Native, of("[::1]:4022"))));
+        // A machine may have an action's name.
+        assert_eq!(mode("status toggle"), Ok((Action::Status, of("toggle"))));
+    }
+
+    #[test]
+    fn modes_that_make_no_sense() {
+        assert_eq!(mode("kv guest").unwrap_err(), UsageError::NoAction("kv".to_owned()).to_string());
+        assert_eq!(mode("kv --deadline 5").unwrap_err(), UsageError::DeadlineOfNothing.to_string());
+        assert!(mode("guest kv --deadline 60001").is_err());
+        assert!(mode("guest kv again").is_err());
     }
 
     #[test]

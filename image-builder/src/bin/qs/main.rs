@@ -1,14 +1,18 @@
 //! `qs`: builds images and runs them on emulated machines. Run from the sources as `cargo qs`.
 //!
 //! Data goes to the standard output, progress and messages to the standard error. Exit codes: 0 done, 1 failed and
-//! nothing changed, 2 usage, 69 a host tool is missing.
+//! nothing changed, 2 usage, 3 refused by the machine, 6 timed out and rolled back, 7 outcome unknown, 69 a host tool is
+//! missing.
 
 mod arguments;
+mod bench;
 mod build;
 mod doctor;
 mod machines;
+mod mode;
 mod output;
 mod run;
+mod trace;
 
 use std::process;
 
@@ -40,6 +44,8 @@ fn execute(command: Command) -> ExitCode {
         Command::Ps { output } => machines::ps(output),
         Command::Stop { name } => machines::stop(&name),
         Command::Logs { name, follow } => machines::logs(&name, follow),
+        Command::Mode(options) => mode::mode(&options),
+        Command::Bench(options) => bench::bench(&options),
         Command::Doctor { install, output } => doctor::doctor(install, output),
     };
     result.unwrap_or_else(|error: Error| {

@@ -31,6 +31,13 @@ pub fn table(heading: &[&str], rows: &[Vec<String>]) {
     }
 }
 
+/// Columns of the terminal: `COLUMNS`, or what the terminal says, or 80.
+pub fn width() -> usize {
+    let columns = env::var("COLUMNS").ok().and_then(|text| text.parse().ok());
+    let terminal = || rustix::termios::tcgetwinsize(io::stdout()).ok().map(|size| usize::from(size.ws_col));
+    columns.or_else(terminal).filter(|&columns| columns > 0).unwrap_or(80)
+}
+
 /// Colours a word on a terminal, unless NO_COLOR is set (<https://no-color.org>).
 fn paint(word: &str, colour: &str) -> String {
     let plain = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());

@@ -82,7 +82,7 @@ fn announce(machine: &Machine, options: &RunOptions) {
 }
 
 /// Runs `work` while a signal to us ends the machine.
-fn ending_on_signals<T>(machine: &Machine, work: impl FnOnce() -> T) -> Result<T, Error> {
+pub fn ending_on_signals<T>(machine: &Machine, work: impl FnOnce() -> T) -> Result<T, Error> {
     let what = "signals".to_owned();
     let mut signals =
         Signals::new([SIGINT, SIGTERM, SIGHUP]).map_err(|error| MachineError::Io { what, error })?;
