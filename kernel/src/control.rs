@@ -7,6 +7,7 @@ mod modes;
 mod modes;
 
 use alloc::boxed::Box;
+use alloc::format;
 use alloc::string::String;
 use core::time::Duration;
 use machine::start::Machine;
@@ -84,6 +85,12 @@ impl Operator for Modes {
             _ => usage(),
         }
     }
+}
+
+/// For the state: how much memory nobody has, and how much the heap has handed out, in bytes.
+fn memory() -> String {
+    let free = machine::frames::statistics().free * machine::paging::PAGE;
+    format!(r#""memory":{{"free":{free},"heap":{}}}"#, machine::heap::statistics().used)
 }
 
 fn answer(status: u8, body: String) -> Answer {

@@ -139,9 +139,17 @@ impl Guest {
     /// # Panics
     /// When one does not.
     pub fn assert_well(&self) {
+        assert_eq!(echo(self.connect("echo"), b"are you there?"), b"are you there?");
+        self.assert_serving();
+    }
+
+    /// Asserts that store and web server answer, and that the machine has not failed.
+    ///
+    /// # Panics
+    /// When one does not.
+    pub fn assert_serving(&self) {
         assert_eq!(self.redis_cli(&["PING"]), "PONG");
         assert_eq!(self.curl(&["--output", "/dev/null", "--write-out", "%{http_code}"], "/"), "200");
-        assert_eq!(echo(self.connect("echo"), b"are you there?"), b"are you there?");
         assert!(self.is_running());
         assert!(!self.serial_text().contains("last words"), "{}", self.serial_text());
     }

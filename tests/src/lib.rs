@@ -2,6 +2,7 @@
 //!
 //! | module | what it is for |
 //! |---|---|
+//! | [`operator`] | commands to a machine over the control protocol |
 //! | [`program`] | host programs with a deadline, and what they print |
 //! | [`guest`] | machines of this project, and what is said to them |
 //! | [`load`] | `redis-benchmark` and `wrk`, and the figures they report |
@@ -14,6 +15,7 @@ pub mod guest;
 pub mod load;
 pub mod namespace;
 pub mod noise;
+pub mod operator;
 pub mod program;
 pub mod slots;
 pub mod targets;

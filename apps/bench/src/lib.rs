@@ -1,5 +1,6 @@
 //! What the machine's own operations cost: a thread switch, a wake-up, a timer interrupt; with `bench=switch` on the command
-//! line, the switch between native and guest mode and the VMM's exits.
+//! line, the switch between native and guest mode and the VMM's exits. With `bench=ticks` it is a clock instead, see
+//! [`ticks`], and leaves the machine running.
 //!
 //! Prints one JSON object a line: `name`, `mode`, `cpus`, `unit`, `n`, `min`, `p50`, `p99`, `max`. The unit is ticks of the
 //! time-stamp counter, `tsc`. Under QEMU's `-icount shift=0` at a nominal gigahertz one tick is one instruction and runs
@@ -9,6 +10,7 @@ extern crate alloc;
 
 #[cfg(bare_metal)]
 mod switch;
+mod ticks;
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -44,7 +46,8 @@ impl App for Bench {
                 #[cfg(bare_metal)]
                 Some("switch") => switch::run(env.cpus()),
                 None | Some("threads") => threads(env.cpus()),
-                Some(other) => log::error!("bench={other} is none of threads, switch"),
+                Some("ticks") => ticks::run(env.cpus()),
+                Some(other) => log::error!("bench={other} is none of threads, switch, ticks"),
             });
         match measured {
             Ok(thread) => thread.join(),

@@ -1,10 +1,12 @@
 //! Fails on purpose: `test=panic`, `test=overflow`, `test=null`, `test=text`, `test=execute`, `test=memory` or
-//! `test=exit` on the command line choose how. What the machine says then is checked by the end-to-end tests.
+//! `test=deaf` on the command line choose how. What the machine says then is checked by the end-to-end tests.
 #![no_std]
 #![expect(unsafe_code, reason = "wild accesses are what is tested")]
 extern crate alloc;
 
 use alloc::vec::Vec;
+use app::thread::{self, Builder, CpuSet, Priority};
+use app::time::{Duration, Instant};
 use app::{App, AppError, Env};
 use core::hint::black_box;
 
@@ -42,6 +44,7 @@ impl App for Faults {
                 log::info!("executed data");
             }
             Some("memory") => exhaust(),
+            Some("deaf") => deaf(env.cpus()),
             Some(other) => log::error!("no such test: {other}"),
             None => log::info!("nothing to do: no `test=` on the command line"),
         }
@@ -54,6 +57,29 @@ impl App for Faults {
 extern "C" fn overflow(depth: u64) -> u64 {
     let room = black_box([depth; 64]);
     overflow(depth + 1) + room[(depth % 64) as usize]
+}
+
+/// The last CPU takes no interrupts for a while, again and again: a request to all CPUs is not answered then.
+fn deaf(cpus: usize) {
+    const WHILE: Duration = Duration::from_secs(2);
+    let last = CpuSet(1 << (cpus - 1));
+    let spawned = Builder::new("deaf").affinity(last).priority(Priority::Realtime).spawn(move || {
+        loop {
+            log::info!("CPU {} is deaf", cpus - 1);
+            machine::cpu::without_interrupts(|| {
+                let start = Instant::now();
+                while start.elapsed() < WHILE {
+                    core::hint::spin_loop();
+                }
+            });
+            log::info!("CPU {} hears again", cpus - 1);
+            thread::sleep(WHILE);
+        }
+    });
+    match spawned {
+        Ok(thread) => thread.join(),
+        Err(error) => log::error!("no thread: {error:?}"),
+    }
 }
 
 /// Takes memory until there is none, in pieces of all sizes, then gives it back and takes it again: running out is an error

@@ -3,7 +3,7 @@
 //! The arena grows in a window of the address space, so that it stays contiguous whatever frames it is made of.
 
 use crate::frames;
-use crate::memory::heap::{Backing, HeapFront};
+use crate::memory::heap::{Backing, HeapFront, HeapStatistics};
 use crate::paging::{self, PAGE};
 use crate::sync::SpinLock;
 use core::alloc::{GlobalAlloc, Layout};
@@ -44,6 +44,11 @@ struct Global(SpinLock<HeapFront<Machine>>);
 
 #[global_allocator]
 static HEAP: Global = Global(SpinLock::new(HeapFront::new(Machine { end: 0 })));
+
+/// How much is handed out.
+pub fn statistics() -> HeapStatistics {
+    HEAP.0.lock().statistics()
+}
 
 // SAFETY: `HeapFront` hands out aligned, disjoint blocks that fit the layout, and null when there are none.
 unsafe impl GlobalAlloc for Global {

@@ -43,7 +43,7 @@ pub mod exit;
 #[cfg(bare_metal)]
 pub mod frames;
 #[cfg(bare_metal)]
-mod heap;
+pub mod heap;
 #[cfg(bare_metal)]
 pub mod io;
 #[cfg(bare_metal)]

@@ -85,6 +85,8 @@ pub struct Switch<W: World> {
     world: W,
     pins: Pins<'static>,
     rendezvous: Rendezvous<W::Error>,
+    /// Held by the request that is being carried out.
+    turn: Mutex<()>,
     figures: Mutex<Figures>,
 }
 
@@ -93,7 +95,13 @@ impl<W: World> Switch<W> {
     pub fn new(world: W, pins: Pins<'static>) -> Self {
         let ring = Ring::new(KEPT, world.cpus());
         let figures = Figures { phase: Phase::Native, switches: 0, refusal: None, ring };
-        Self { world, pins, rendezvous: Rendezvous::new(), figures: Mutex::new(figures) }
+        Self {
+            world,
+            pins,
+            rendezvous: Rendezvous::new(),
+            turn: Mutex::new(()),
+            figures: Mutex::new(figures),
+        }
     }
 
     /// The machine.
@@ -114,13 +122,14 @@ impl<W: World> Switch<W> {
     /// Switches to a mode ([`Phase::Native`] or [`Phase::Guest`]) or, without one, to the other. Gives up at the deadline
     /// with nothing changed. On a thread, interrupts on.
     pub fn request(&self, target: Option<Phase>, deadline: Duration) -> Result<Outcome, Refused<W::Error>> {
-        let Some(mut figures) = self.figures.try_lock() else {
+        let Some(_turn) = self.turn.try_lock() else {
             // The answer is given when the other request is done, so that it comes with the state that holds then.
-            let mut figures = self.figures.lock();
+            drop(self.turn.lock());
             let refused = Refused::Busy;
-            figures.refusal = Some(refused.to_string());
+            self.figures.lock().refusal = Some(refused.to_string());
             return Err(refused);
         };
+        let mut figures = self.figures.lock();
         let direction = match (figures.phase, target) {
             (now, Some(target)) if now == target => return Ok(Outcome::Already),
             (Phase::Native, _) => Direction::Enter,

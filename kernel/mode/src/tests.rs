@@ -275,6 +275,25 @@ fn one_of_two_requests_wins() {
 }
 
 #[test]
+fn who_only_looks_makes_nobody_busy() {
+    machine(1, NO_PINS, |switch| {
+        let (asking, asked) = channel();
+        let other = switch.clone();
+        let request = switch.figures(|_| {
+            let request = std::thread::spawn(move || {
+                asking.send(()).unwrap();
+                other.request(Some(Phase::Guest), LONG)
+            });
+            asked.recv().unwrap();
+            // Time enough for it to find the figures looked at.
+            (0..1000).for_each(|_| std::thread::yield_now());
+            request
+        });
+        assert_eq!(request.join().unwrap(), Ok(Outcome::Switched));
+    });
+}
+
+#[test]
 fn a_pin_holds_a_switch_back_until_it_is_dropped_or_time_is_up() {
     static PIN: Pin = Pin::new("a device being set up");
     static ALL: [&Pin; 1] = [&PIN];

@@ -21,6 +21,8 @@ pub fn switch(command: &str, target: Target, deadline: Duration) -> Answer {
             answer(DONE, status())
         }
         Ok(Outcome::Already) => answer(DONE, status()),
+        // Without a VMM the machine is native already.
+        Err(RequestError::Unavailable(_)) if target == Target::Native => answer(DONE, status()),
         Err(error) => {
             log::warn!("control: {command}: refused: {error}");
             let late = matches!(error, RequestError::Refused(Refused::NoAnswer(_)));
@@ -63,10 +65,11 @@ fn state(error: Option<&RequestError>) -> String {
         Ok(()) => Ok(()),
         Err(reason) => write!(
             body,
-            r#""mode":"native","vendor":null,"nested":{},"switches":0,"last":null,"refusal":null,"unavailable":"{reason}""#,
+            r#""mode":"native","vendor":null,"nested":{},"switches":0,"last":null,"refusal":null,"exits":{{}},"unavailable":"{reason}""#,
             mode::bare::is_nested()
         ),
     };
+    let _ = write!(body, ",{}", super::memory());
     if let Some(error) = error {
         let _ = write!(body, r#","error":"{error}""#);
     }

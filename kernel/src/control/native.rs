@@ -1,8 +1,11 @@
 //! The one mode of a machine whose image has no VMM.
 
 use super::{Answer, REFUSED, Target, answer};
+use alloc::format;
 use alloc::string::String;
 use core::time::Duration;
+
+const ABSENT: &str = "the VMM was left out of this image";
 
 pub fn switch(_: &str, target: Target, _: Duration) -> Answer {
     match target {
@@ -10,14 +13,16 @@ pub fn switch(_: &str, target: Target, _: Duration) -> Answer {
         Target::Guest | Target::Toggle => {
             let mut body = status();
             body.pop();
-            body.push_str(r#","error":"the VMM was left out of this image"}"#);
-            answer(REFUSED, body)
+            answer(REFUSED, body + &format!(r#","error":"{ABSENT}"}}"#))
         }
     }
 }
 
 pub fn status() -> String {
-    r#"{"mode":"native","vendor":null,"nested":false,"switches":0,"last":null,"refusal":null,"exits":{},"unavailable":"the VMM was left out of this image"}"#.into()
+    format!(
+        r#"{{"mode":"native","vendor":null,"nested":false,"switches":0,"last":null,"refusal":null,"exits":{{}},{},"unavailable":"{ABSENT}"}}"#,
+        super::memory()
+    )
 }
 
 pub fn trace() -> String {
