@@ -87,10 +87,12 @@ impl Operator for Modes {
     }
 }
 
-/// For the state: how much memory nobody has, and how much the heap has handed out, in bytes.
-fn memory() -> String {
+/// For the state: how much memory nobody has, and how much the heap has handed out, in bytes; how many came to operate the
+/// machine who may not.
+fn resources() -> String {
     let free = machine::frames::statistics().free * machine::paging::PAGE;
-    format!(r#""memory":{{"free":{free},"heap":{}}}"#, machine::heap::statistics().used)
+    let used = machine::heap::statistics().used;
+    format!(r#""memory":{{"free":{free},"heap":{used}}},"control":{{"refused":{}}}"#, net::control::refused())
 }
 
 fn answer(status: u8, body: String) -> Answer {

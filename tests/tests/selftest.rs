@@ -81,7 +81,8 @@ fn names(figures: &[Figure]) -> Vec<(&str, &str)> {
 
 #[test]
 fn each_benchmark_gives_its_figures() {
-    let threads = ["clock.read", "thread.yield", "thread.wake", "timer.interrupt"].map(|name| (name, "native"));
+    let threads =
+        ["clock.read", "thread.yield", "thread.wake", "timer.interrupt"].map(|name| (name, "native"));
     assert_eq!(names(&bench("threads", 1, false)), threads);
     let switch = [
         ("switch.enter", "native"),

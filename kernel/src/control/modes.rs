@@ -69,7 +69,7 @@ fn state(error: Option<&RequestError>) -> String {
             mode::bare::is_nested()
         ),
     };
-    let _ = write!(body, ",{}", super::memory());
+    let _ = write!(body, ",{}", super::resources());
     if let Some(error) = error {
         let _ = write!(body, r#","error":"{error}""#);
     }

@@ -21,7 +21,7 @@ pub fn switch(_: &str, target: Target, _: Duration) -> Answer {
 pub fn status() -> String {
     format!(
         r#"{{"mode":"native","vendor":null,"nested":false,"switches":0,"last":null,"refusal":null,"exits":{{}},{},"unavailable":"{ABSENT}"}}"#,
-        super::memory()
+        super::resources()
     )
 }
 
