@@ -48,12 +48,36 @@ pub struct Image {
     pub report: Report,
 }
 
-/// Builds the image of one application, or of several with commas between. Images of the same applications and files
-/// share their place: builds of the whole host take turns.
-pub fn image(workspace: &Workspace, apps: &str, files: Option<&Path>) -> Result<Image, Error> {
-    let names = workspace.check_apps(apps)?;
+/// What an image is made of.
+#[derive(Clone, Copy, Debug)]
+pub struct Content<'a> {
+    /// The application, or several with commas between.
+    pub apps: &'a str,
+    /// A directory whose files are packed; by default the web server has its own.
+    pub files: Option<&'a Path>,
+    /// Debug assertions and checks of overflow: among them the VMRUN rules before each entry into guest mode. Slower.
+    pub checked: bool,
+    /// The VMM; an image without it runs natively and nothing else.
+    pub vmm: bool,
+}
+
+impl<'a> Content<'a> {
+    /// Applications, and what they usually have.
+    pub const fn of(apps: &'a str) -> Self {
+        Self { apps, files: None, checked: false, vmm: true }
+    }
+
+    /// The cargo profile.
+    const fn profile(&self) -> &'static str {
+        if self.checked { "image-checked" } else { "image" }
+    }
+}
+
+/// Builds an image. Images of the same content share their place: builds of the whole host take turns.
+pub fn image(workspace: &Workspace, content: &Content<'_>) -> Result<Image, Error> {
+    let names = workspace.check_apps(content.apps)?;
     tools::require(&[Tool::Linker])?;
-    let files = match files {
+    let files = match content.files {
         Some(directory) => {
             Some(fs::canonicalize(directory).map_err(|_| KernelError::Files(directory.to_owned()))?)
         }
@@ -72,9 +96,9 @@ pub fn image(workspace: &Workspace, apps: &str, files: Option<&Path>) -> Result<
     rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive)
         .map_err(|error| at(&lock_path)(error.into()))?;
 
-    compile(workspace, &names, files.as_deref(), &target)?;
-    let built = target.join(TARGET).join("image/kernel");
-    let stem = stem(&names, files.as_deref());
+    compile(workspace, content, &names, files.as_deref(), &target)?;
+    let built = target.join(TARGET).join(content.profile()).join("kernel");
+    let stem = stem(content, &names, files.as_deref());
     let input = fs::read(&built).map_err(at(&built))?;
     let finished = elf::finish_with_key(&input, Some(&control::key()?))?;
     let mode = if finished.has_key { PRIVATE } else { PUBLIC };
@@ -85,15 +109,16 @@ pub fn image(workspace: &Workspace, apps: &str, files: Option<&Path>) -> Result<
 
 fn compile(
     workspace: &Workspace,
+    content: &Content<'_>,
     names: &[&str],
     files: Option<&Path>,
     target: &Path,
 ) -> Result<(), KernelError> {
     let apps = names.iter().map(|name| format!("app-{name}"));
-    let features: Vec<String> = apps.chain(["vmm".to_owned()]).collect();
+    let features: Vec<String> = apps.chain(content.vmm.then(|| "vmm".to_owned())).collect();
     let mut cargo = workspace::cargo();
     cargo.current_dir(&workspace.root);
-    cargo.args(["build", "--package", "kernel", "--profile", "image", "--target", TARGET]);
+    cargo.args(["build", "--package", "kernel", "--profile", content.profile(), "--target", TARGET]);
     cargo.args(["--no-default-features", "--features", &features.join(",")]);
     // A directory of its own: other flags must not throw away what is built for the host.
     cargo.env("CARGO_TARGET_DIR", target);
@@ -108,10 +133,15 @@ fn compile(
     if status.success() { Ok(()) } else { Err(KernelError::Compile(names.join(","))) }
 }
 
-/// File name of an image: its applications, and a mark of the directory of its files.
-fn stem(names: &[&str], files: Option<&Path>) -> String {
+/// File name of an image: its applications, what is unusual, and a mark of the directory of its files.
+fn stem(content: &Content<'_>, names: &[&str], files: Option<&Path>) -> String {
     use std::hash::{DefaultHasher, Hash, Hasher};
     let mut stem = names.join("-");
+    for (is_so, word) in [(content.checked, "-checked"), (!content.vmm, "-without-vmm")] {
+        if is_so {
+            stem.push_str(word);
+        }
+    }
     if let Some(directory) = files {
         let mut hasher = DefaultHasher::new();
         directory.hash(&mut hasher);

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use image_builder::kernel::{self, Content};
 use image_builder::tools::{self, TABLE, Tool};
 use image_builder::workspace::Workspace;
 use image_builder::{Machine, machine::Builder, ports};
@@ -26,21 +27,33 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 /// # Panics
 /// When it cannot be built.
 pub fn image(apps: &str) -> PathBuf {
+    image_of(&Content::of(apps))
+}
+
+/// The same with assertions, and the manual's rules checked before each entry into guest mode.
+///
+/// # Panics
+/// When it cannot be built.
+pub fn checked_image(apps: &str) -> PathBuf {
+    image_of(&Content { checked: true, ..Content::of(apps) })
+}
+
+fn image_of(content: &Content<'_>) -> PathBuf {
     // A failure is kept, too: the next test would only fail the same way.
     static BUILT: Mutex<BTreeMap<String, Result<PathBuf, String>>> = Mutex::new(BTreeMap::new());
     let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
     let image = built
-        .entry(apps.to_owned())
-        .or_insert_with(|| build(apps).map_err(|error| error.to_string()))
+        .entry(format!("{content:?}"))
+        .or_insert_with(|| build(content).map_err(|error| error.to_string()))
         .clone();
     drop(built);
     image.unwrap_or_else(|error| panic!("{error}"))
 }
 
-fn build(apps: &str) -> Result<PathBuf, image_builder::Error> {
+fn build(content: &Content<'_>) -> Result<PathBuf, image_builder::Error> {
     let all: Vec<Tool> = TABLE.iter().map(|info| info.tool).collect();
     tools::require(&all)?;
-    Ok(image_builder::kernel::image(&Workspace::find()?, apps, None)?.elf)
+    Ok(kernel::image(&Workspace::find()?, content)?.elf)
 }
 
 /// A machine with all applications, the ports of `stream` forwarded, too.

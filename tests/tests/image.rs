@@ -4,7 +4,7 @@ use std::fs;
 use std::mem::MaybeUninit;
 
 use hermit_entry::elf::KernelObject;
-use image_builder::{elf, workspace::Workspace};
+use image_builder::{elf, kernel, workspace::Workspace};
 use tests::guest;
 
 #[test]
@@ -23,7 +23,7 @@ fn hermits_own_loader_takes_it() {
 
 #[test]
 fn it_is_small_whole_and_safe() {
-    let image = image_builder::kernel::image(&Workspace::find().unwrap(), "kv", None).unwrap();
+    let image = kernel::image(&Workspace::find().unwrap(), &kernel::Content::of("kv")).unwrap();
     let report = image.report;
     assert!(report.file <= 4 << 20, "the issue's limit is 4 MiB: {report}");
     assert!(report.functions > 100, "{report}");

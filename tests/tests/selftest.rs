@@ -7,7 +7,7 @@ use std::time::Duration;
 use image_builder::figures::{self, Figure};
 use image_builder::machine::{Builder, End};
 use image_builder::{Machine, MachineType};
-use tests::guest::{Guest, image};
+use tests::guest::{Guest, checked_image, image};
 use tests::slots;
 
 /// A machine that has to emulate eight CPUs on two takes its time.
@@ -50,6 +50,12 @@ fn four_cpus_of_a_known_model_on_the_old_machine() {
 #[test]
 fn eight_cpus() {
     passes(8, Machine::builder());
+}
+
+#[test]
+fn two_cpus_with_each_entry_checked() {
+    let (end, said) = run(2, Machine::builder().elf(&checked_image("selftest")));
+    assert!(end == End::Shutdown && said.contains(" passed, 0 failed"), "{said}");
 }
 
 #[test]

@@ -5,8 +5,6 @@
 extern crate alloc;
 
 use alloc::vec::Vec;
-use app::thread::{self, Builder, CpuSet, Priority};
-use app::time::{Duration, Instant};
 use app::{App, AppError, Env};
 use core::hint::black_box;
 
@@ -44,6 +42,7 @@ impl App for Faults {
                 log::info!("executed data");
             }
             Some("memory") => exhaust(),
+            #[cfg(bare_metal)]
             Some("deaf") => deaf(env.cpus()),
             Some(other) => log::error!("no such test: {other}"),
             None => log::info!("nothing to do: no `test=` on the command line"),
@@ -60,7 +59,10 @@ extern "C" fn overflow(depth: u64) -> u64 {
 }
 
 /// The last CPU takes no interrupts for a while, again and again: a request to all CPUs is not answered then.
+#[cfg(bare_metal)]
 fn deaf(cpus: usize) {
+    use app::thread::{self, Builder, CpuSet, Priority};
+    use app::time::{Duration, Instant};
     const WHILE: Duration = Duration::from_secs(2);
     let last = CpuSet(1 << (cpus - 1));
     let spawned = Builder::new("deaf").affinity(last).priority(Priority::Realtime).spawn(move || {

@@ -41,7 +41,10 @@ impl Builder {
             File::open(disk).map_err(io_error(&format!("disk {}", disk.display())))?;
         }
         let elf = match &self.source {
-            Source::App(app) => kernel::image(&Workspace::find()?, app, self.files.as_deref())?.elf,
+            Source::App(app) => {
+                let content = kernel::Content { files: self.files.as_deref(), ..kernel::Content::of(app) };
+                kernel::image(&Workspace::find()?, &content)?.elf
+            }
             Source::Elf(path) | Source::Medium(path) => {
                 File::open(path).map_err(io_error(&format!("image {}", path.display())))?;
                 path.clone()

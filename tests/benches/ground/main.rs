@@ -2,13 +2,15 @@
 //!
 //!     cargo bench -p tests --bench ground -- [--quick] [--json] [--peer-only] [SUITE...]
 //!
-//! Suites: kv, web, stream, idle, start, memory, icount, user-network; all where none is named. Medians of rounds that
+//! Suites: kv, web, stream, idle, start, memory, icount, user-network; guest, toggling, asleep, which compare ourselves with
+//! ourselves; all where none is named. Medians of rounds that
 //! alternate between the systems go to the standard output, progress to the standard error. No figure is asserted.
 //!
 //! Both guests' taps and all clients live in a network namespace that goes when the benchmark goes.
 
 mod cpio;
 mod memory;
+mod modes;
 mod peer;
 mod suites;
 mod system;
@@ -20,6 +22,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use image_builder::kernel::{self, Content};
 use image_builder::workspace::Workspace;
 use tests::namespace;
 
@@ -136,7 +139,7 @@ fn run(arguments: &[String]) -> Result<ExitCode, Failure> {
     if options.json {
         println!("{}", serde_json::Value::from(rows.iter().map(Row::json).collect::<Vec<_>>()));
     } else {
-        print!("{}", table::table(&rows));
+        print!("{}", table::tables(&rows));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -146,7 +149,11 @@ fn prepare(workspace: &Workspace, options: &Options) -> Result<Bench, Failure> {
     let mut images = BTreeMap::new();
     let apps = if options.peer_only { &[][..] } else { &["kv", "web", "stream", "kv,web"] };
     for app in apps.iter().copied() {
-        images.insert(app, image_builder::kernel::image(workspace, app, None)?.elf);
+        images.insert(app, kernel::image(workspace, &Content::of(app))?.elf);
+    }
+    if !options.peer_only {
+        let content = Content { vmm: false, ..Content::of("kv") };
+        images.insert(modes::WITHOUT, kernel::image(workspace, &content)?.elf);
     }
     let quick = options.quick;
     Ok(Bench { peer, images, quick, rounds: if quick { 3 } else { 5 } })

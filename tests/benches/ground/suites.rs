@@ -4,13 +4,14 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use tests::load;
 
 use crate::system::{Setting, System};
 use crate::table::{Goal, Row};
-use crate::{Bench, Failure};
+use crate::{Bench, Failure, modes};
 
 /// Measures one thing.
 type Suite = fn(&Bench) -> Result<Vec<Row>, Failure>;
@@ -24,9 +25,12 @@ pub const SUITES: &[(&str, Suite)] = &[
     ("memory", memory),
     ("icount", icount),
     ("user-network", user_network),
+    ("guest", modes::guest),
+    ("toggling", modes::toggling),
+    ("asleep", modes::asleep),
 ];
 
-const PING: (&str, &str) = ("PING\r\n", "+PONG");
+pub const PING: (&str, &str) = ("PING\r\n", "+PONG");
 const HTTP: (&str, &str) = ("GET / HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n", "HTTP/1.1 200");
 const PATIENCE: Duration = Duration::from_secs(300);
 
@@ -75,14 +79,14 @@ impl Pair {
             if let Some(ours) = &mut self.ours {
                 rows.iter_mut().zip(turn(ours)?).for_each(|(row, figure)| row.ours.push(figure));
             }
-            rows.iter_mut().zip(turn(&mut self.linux)?).for_each(|(row, figure)| row.linux.push(figure));
+            rows.iter_mut().zip(turn(&mut self.linux)?).for_each(|(row, figure)| row.peer.push(figure));
         }
         Ok(())
     }
 }
 
 /// The rates of SET and GET, in this order.
-fn set_get(
+pub fn set_get(
     address: SocketAddr,
     clients: u32,
     pipeline: u32,
@@ -230,7 +234,7 @@ fn start(bench: &Bench) -> Result<Vec<Row>, Failure> {
             row.ours.push(ours.wait(6379, PING.0, PING.1)?.as_secs_f64() * 1e3);
         }
         let linux = System::linux("redis", &bench.peer, Setting::default())?;
-        row.linux.push(linux.wait(6379, PING.0, PING.1)?.as_secs_f64() * 1e3);
+        row.peer.push(linux.wait(6379, PING.0, PING.1)?.as_secs_f64() * 1e3);
     }
     Ok(vec![row])
 }
@@ -252,13 +256,30 @@ fn memory(bench: &Bench) -> Result<Vec<Row>, Failure> {
     }
     pair.linux.resume()?;
     let files = fs::metadata(&bench.peer.initrd)?.len();
-    used.linux.push(crate::memory::linux(pair.linux.address(9100)?, files)? / MIB);
+    used.peer.push(crate::memory::linux(pair.linux.address(9100)?, files)? / MIB);
     Ok(vec![size, used])
 }
 
 /// Instructions a request, from a run of N and one of 2N requests: what both have in common (connecting, the client's
 /// own questions) drops out. The plugin counts instructions and no idle time, so that it does not matter how much of it
 /// there is.
+pub fn instructions_a_get(
+    counter: &Path,
+    address: SocketAddr,
+    clients: u32,
+    requests: u32,
+) -> Result<f64, Failure> {
+    let count = |requests: u32| -> Result<u64, Failure> {
+        let before = counted(counter)?;
+        let (clients, requests) = (clients.to_string(), requests.to_string());
+        let arguments = ["-t", "get", "-c", &clients, "-P", "1", "-n", &requests];
+        load::redis_benchmark(address, PATIENCE, &arguments)?;
+        Ok(counted(counter)? - before)
+    };
+    let (once, twice) = (count(requests)?, count(2 * requests)?);
+    Ok((twice as f64 - once as f64) / f64::from(requests))
+}
+
 fn icount(bench: &Bench) -> Result<Vec<Row>, Failure> {
     let directory = std::env::temp_dir().join(format!("qs-count-{}", std::process::id()));
     fs::create_dir_all(&directory)?;
@@ -277,22 +298,10 @@ fn icount(bench: &Bench) -> Result<Vec<Row>, Failure> {
         };
         system.wait(6379, PING.0, PING.1)?;
         let address = system.address(6379)?;
-        let count = |clients: u32, requests: u32| -> Result<u64, Failure> {
-            let before = counted(&counter)?;
-            let (clients, requests) = (clients.to_string(), requests.to_string());
-            load::redis_benchmark(
-                address,
-                PATIENCE,
-                &["-t", "get", "-c", &clients, "-P", "1", "-n", &requests],
-            )?;
-            Ok(counted(&counter)? - before)
-        };
         for _ in 0..bench.rounds {
             for (row, clients) in rows.iter_mut().zip([1, 50]) {
-                let requests = bench.scaled(4_000);
-                let (once, twice) = (count(clients, requests)?, count(clients, 2 * requests)?);
-                let each = (twice as f64 - once as f64) / f64::from(requests);
-                if is_ours { row.ours.push(each) } else { row.linux.push(each) }
+                let each = instructions_a_get(&counter, address, clients, bench.scaled(4_000))?;
+                if is_ours { row.ours.push(each) } else { row.peer.push(each) }
             }
         }
     }
@@ -300,7 +309,7 @@ fn icount(bench: &Bench) -> Result<Vec<Row>, Failure> {
     Ok(rows)
 }
 
-fn counted(counter: &std::path::Path) -> Result<u64, Failure> {
+fn counted(counter: &Path) -> Result<u64, Failure> {
     let bytes = fs::read(counter)?.try_into().map_err(|_| Failure::Figures("the counting plugin"))?;
     Ok(u64::from_le_bytes(bytes))
 }

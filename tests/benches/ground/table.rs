@@ -8,15 +8,20 @@ use serde_json::{Value, json};
 #[derive(Clone, Copy, Debug)]
 pub enum Goal {
     None,
-    /// Ours is at least so many times Linux's.
+    /// Ours is at least so many times the peer's.
     TimesAtLeast(f64),
-    /// Ours is at most so many times Linux's.
+    /// Ours is at most so many times the peer's.
     TimesAtMost(f64),
     /// Ours is at least this much.
     AtLeast(f64),
     /// Ours is at most this much.
     AtMost(f64),
 }
+
+/// Who is compared: we, and the peer.
+pub type Systems = [&'static str; 2];
+
+const LINUX: Systems = ["Quicksilver", "Linux"];
 
 /// One measured quantity: a figure a round for each system, in the order in which they alternated.
 #[derive(Clone, Debug)]
@@ -25,22 +30,28 @@ pub struct Row {
     pub what: String,
     pub unit: &'static str,
     pub goal: Goal,
+    pub systems: Systems,
     pub ours: Vec<f64>,
-    /// Empty where Linux has no such figure.
-    pub linux: Vec<f64>,
+    /// Empty where the peer has no such figure.
+    pub peer: Vec<f64>,
 }
 
 impl Row {
     pub fn new(suite: &'static str, what: impl Into<String>, unit: &'static str, goal: Goal) -> Self {
-        Self { suite, what: what.into(), unit, goal, ours: Vec::new(), linux: Vec::new() }
+        Self { suite, what: what.into(), unit, goal, systems: LINUX, ours: Vec::new(), peer: Vec::new() }
     }
 
-    /// Our median in Linux's medians.
+    /// Compares others than us and Linux.
+    pub fn between(self, systems: Systems) -> Self {
+        Self { systems, ..self }
+    }
+
+    /// Our median in the peer's medians.
     fn times(&self) -> Option<f64> {
         median(&self.ours)
-            .zip(median(&self.linux))
-            .filter(|(_, linux)| *linux > 0.0)
-            .map(|(ours, linux)| ours / linux)
+            .zip(median(&self.peer))
+            .filter(|(_, peer)| *peer > 0.0)
+            .map(|(ours, peer)| ours / peer)
     }
 
     /// Whether the goal is reached; `None` without a goal or without figures.
@@ -70,10 +81,11 @@ impl Row {
             "suite": self.suite,
             "what": self.what,
             "unit": self.unit,
+            "systems": self.systems,
             "ours": self.ours,
-            "linux": self.linux,
+            "peer": self.peer,
             "ours_median": median(&self.ours),
-            "linux_median": median(&self.linux),
+            "peer_median": median(&self.peer),
             "times": self.times(),
             "goal": self.goal_text(),
             "reached": self.reached(),
@@ -81,19 +93,29 @@ impl Row {
     }
 }
 
-/// A table with one line a row: medians, and the spread of the rounds as minimum and maximum.
-pub fn table(rows: &[Row]) -> String {
-    let mut cells = vec![
-        ["", "Quicksilver", "(min - max)", "Linux", "(min - max)", "times", "goal", ""].map(String::from),
-    ];
+/// A table for each pair of systems, with one line a row: medians, and the spread of the rounds as minimum and maximum.
+pub fn tables(rows: &[Row]) -> String {
+    let mut pairs: Vec<Systems> = Vec::new();
+    for row in rows {
+        if !pairs.contains(&row.systems) {
+            pairs.push(row.systems);
+        }
+    }
+    let of = |pair: &Systems| table(*pair, rows.iter().filter(|row| row.systems == *pair));
+    pairs.iter().map(of).collect::<Vec<_>>().join("\n")
+}
+
+fn table<'a>([ours, peer]: Systems, rows: impl Iterator<Item = &'a Row>) -> String {
+    let mut cells =
+        vec![["", ours, "(min - max)", peer, "(min - max)", "times", "goal", ""].map(String::from)];
     for row in rows {
         let reached = row.reached().map_or("", |reached| if reached { "reached" } else { "missed" });
         cells.push([
             format!("{}: {} [{}]", row.suite, row.what, row.unit),
             median(&row.ours).map_or_else(String::new, number),
             spread(&row.ours),
-            median(&row.linux).map_or_else(String::new, number),
-            spread(&row.linux),
+            median(&row.peer).map_or_else(String::new, number),
+            spread(&row.peer),
             row.times().map_or_else(String::new, |times| format!("{times:.2}x")),
             row.goal_text(),
             reached.to_owned(),

@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::mode::UsageError;
 use image_builder::config::{Config, Forward};
+use image_builder::kernel::Content;
 use image_builder::{Accelerator, Boot, MachineType, Memory, Network, Nic};
 
 #[derive(Debug, Parser)]
@@ -75,6 +76,26 @@ pub enum Format {
     Qcow2,
 }
 
+/// What an image is made of besides its applications.
+#[derive(Debug, Args)]
+pub struct ContentOptions {
+    /// Pack the files of a directory into the image
+    #[arg(long, value_name = "DIR")]
+    files: Option<PathBuf>,
+    /// With debug assertions and the manuals' rules checked before each entry into guest mode; slower
+    #[arg(long)]
+    checked: bool,
+    /// Leave the VMM out
+    #[arg(long)]
+    without_vmm: bool,
+}
+
+impl ContentOptions {
+    pub fn of<'a>(&'a self, apps: &'a str) -> Content<'a> {
+        Content { apps, files: self.files.as_deref(), checked: self.checked, vmm: !self.without_vmm }
+    }
+}
+
 #[derive(Debug, Args)]
 pub struct BuildOptions {
     /// The application; several with commas between
@@ -85,9 +106,8 @@ pub struct BuildOptions {
     /// Where to put the image [default: APP.FORMAT]
     #[arg(short, value_name = "FILE")]
     pub output: Option<PathBuf>,
-    /// Pack the files of a directory into the image
-    #[arg(long, value_name = "DIR")]
-    pub files: Option<PathBuf>,
+    #[command(flatten)]
+    pub content: ContentOptions,
     /// Settings for the kernel's command line (not for elf, which is given them when it boots)
     #[arg(long, value_name = "KEY=VALUE...")]
     pub append: Vec<String>,
@@ -200,11 +220,10 @@ pub struct RunOptions {
     /// Connect the network card to an existing tap device instead of QEMU's user network
     #[arg(long, value_name = "IFNAME")]
     pub tap: Option<String>,
-    /// Pack the files of a directory into the image
-    #[arg(long, value_name = "DIR")]
-    pub files: Option<PathBuf>,
+    #[command(flatten)]
+    pub content: ContentOptions,
     /// Boot this ELF image instead of building one
-    #[arg(long, value_name = "FILE", conflicts_with = "files")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["files", "checked", "without_vmm"])]
     pub elf: Option<PathBuf>,
     /// Settings for the kernel's command line, such as "log=debug kv.maxmemory=64mb"
     #[arg(long, value_name = "KEY=VALUE...")]

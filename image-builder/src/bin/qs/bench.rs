@@ -18,7 +18,7 @@ pub fn bench(options: &BenchOptions) -> Result<ExitCode, Error> {
         None => &[Suite::Threads, Suite::Switch],
     };
     output::progress("building bench");
-    let image = kernel::image(&Workspace::find()?, "bench", None)?;
+    let image = kernel::image(&Workspace::find()?, &kernel::Content::of("bench"))?;
     let mut code = ExitCode::Done;
     let mut all = Vec::new();
     for &suite in suites {

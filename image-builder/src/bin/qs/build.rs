@@ -18,7 +18,7 @@ pub fn build(options: &BuildOptions) -> Result<ExitCode, Error> {
         Format::Qcow2 => tools::require(&[image::ISO_TOOLS, &[tools::Tool::QemuImg]].concat())?,
     }
     output::progress(format_args!("building {}", options.app));
-    let built = kernel::image(&workspace, &options.app, options.files.as_deref())?;
+    let built = kernel::image(&workspace, &options.content.of(&options.app))?;
     for below in &built.report.red_zone {
         output::progress(format_args!("red zone used by precompiled code, which is allowed: {below}"));
     }

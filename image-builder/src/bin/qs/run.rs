@@ -43,7 +43,7 @@ fn build_and_boot(options: &RunOptions, builder: Builder, claim: &Claim) -> Resu
         Some(path) => path.clone(),
         None => {
             output::progress(format_args!("building {}", options.app));
-            let image = kernel::image(&Workspace::find()?, &options.app, options.files.as_deref())?;
+            let image = kernel::image(&Workspace::find()?, &options.content.of(&options.app))?;
             output::progress(format_args!("image {}: {}", image.elf.display(), image.report));
             image.elf
         }
