@@ -206,7 +206,9 @@ fn a_cpu_that_does_not_answer_is_named_and_nothing_changes() {
 
 #[test]
 fn where_there_can_be_no_vmm_the_system_serves_on() {
-    for (model, reason) in [("qemu64,-svm", "neither SVM nor VMX"), ("max,-npt", "nested paging")] {
+    for (model, reason) in
+        [("qemu64,-svm", "itself a guest whose hypervisor offers neither"), ("max,-npt", "nested paging")]
+    {
         let guest = Guest::serving(guest::machine().cpus(2).qemu_arg("-cpu").qemu_arg(model));
         let operator = Operator::of(&guest);
         for command in ["mode guest", "mode toggle"] {

@@ -19,8 +19,10 @@ pub enum Vendor {
 /// Why a CPU can't carry the monitor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unavailable {
-    /// Neither SVM nor VMX.
+    /// Neither SVM nor VMX on the bare machine.
     NoVirtualization,
+    /// The machine is a guest, and its hypervisor passes on neither.
+    GuestWithout,
     /// SVM without nested paging.
     NoNestedPaging,
     /// SVM with fewer than two address space identifiers.
@@ -38,6 +40,9 @@ impl fmt::Display for Unavailable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoVirtualization => f.write_str("the CPU has neither SVM nor VMX"),
+            Self::GuestWithout => {
+                f.write_str("the machine is itself a guest whose hypervisor offers neither SVM nor VMX")
+            }
             Self::NoNestedPaging => f.write_str("the CPU's SVM has no nested paging"),
             Self::DisabledByFirmware { locked: true } => {
                 f.write_str("firmware has switched SVM off and locked it")
@@ -61,7 +66,11 @@ pub fn availability(cpuid: &impl Source) -> Result<Vendor, Unavailable> {
         }
         return Ok(Vendor::Svm);
     }
-    if cpuid.leaf(1).ecx & LEAF1_ECX_VMX != 0 { Ok(Vendor::Vmx) } else { Err(Unavailable::NoVirtualization) }
+    match cpuid.leaf(1).ecx {
+        ecx if ecx & LEAF1_ECX_VMX != 0 => Ok(Vendor::Vmx),
+        ecx if ecx & LEAF1_ECX_HYPERVISOR != 0 => Err(Unavailable::GuestWithout),
+        _ => Err(Unavailable::NoVirtualization),
+    }
 }
 
 /// What firmware says in VM_CR (APM vol. 2, 15.30.1). A CPU without the register locks nothing.
@@ -106,6 +115,7 @@ mod tests {
         let skylake = Fake([(1, leaf(0, 0x7ffe_fbff, 0)), (0x8000_0001, leaf(0, 0x121, 0))]);
         assert_eq!((availability(&skylake), is_nested(&skylake)), (Ok(Vendor::Vmx), false));
         assert_eq!(availability(&Fake([])), Err(Unavailable::NoVirtualization));
+        assert_eq!(availability(&Fake([(1, leaf(0, 1 << 31, 0))])), Err(Unavailable::GuestWithout));
         let old = Fake([(0x8000_0001, leaf(0, 4, 0)), (0x8000_000a, leaf(64, 0, 0))]);
         assert_eq!(availability(&old), Err(Unavailable::NoNestedPaging));
         let few = Fake([(0x8000_0001, leaf(0, 4, 0)), (0x8000_000a, leaf(1, 0, 1))]);
