@@ -9,9 +9,8 @@ mod modes;
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
-use core::time::Duration;
 use machine::start::Machine;
-use net::control::protocol::{Answer, Key};
+use net::control::protocol::{Answer, Command, Key, Target};
 use net::control::{Operator, Setting, serve};
 
 /// The secret shared with the operators. The image builder writes it here; zeros are no key.
@@ -21,28 +20,12 @@ static CONTROL_KEY: Key = [0; 32];
 /// Where the server listens unless `control.port=` says otherwise.
 const PORT: u16 = 4022;
 
-/// How long a switch may wait for CPUs and pins, unless the command says otherwise.
-const DEADLINE: Duration = Duration::from_secs(1);
-/// The longest a command may ask for.
-const LONGEST: Duration = Duration::from_secs(60);
-
-const USAGE: &str = "mode native|guest|toggle [deadline=MS], mode status, mode trace";
-
 /// Exit statuses.
 const DONE: u8 = 0;
 const USAGE_ERROR: u8 = 2;
 const REFUSED: u8 = 3;
 #[cfg(feature = "vmm")]
 const TIMED_OUT: u8 = 6;
-
-/// Which mode a switch leads to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Target {
-    Native,
-    Guest,
-    /// The other one.
-    Toggle,
-}
 
 /// Starts the server, if the image has a key.
 pub fn start(machine: &Machine) {
@@ -74,15 +57,11 @@ struct Modes;
 
 impl Operator for Modes {
     fn execute(&self, command: &str) -> Answer {
-        let mut words = command.split_ascii_whitespace();
-        match (words.next(), words.next()) {
-            (Some("mode"), Some("status") | None) => answer(DONE, modes::status()),
-            (Some("mode"), Some("trace")) => answer(DONE, modes::trace()),
-            (Some("mode"), Some(target)) => match parse(target, words) {
-                Some((target, deadline)) => modes::switch(command, target, deadline),
-                None => usage(),
-            },
-            _ => usage(),
+        match command.parse() {
+            Ok(Command::Status) => answer(DONE, modes::status()),
+            Ok(Command::Trace) => answer(DONE, modes::trace()),
+            Ok(Command::Switch(target, deadline)) => modes::switch(command, target, deadline),
+            Err(error) => answer(USAGE_ERROR, format!(r#"{{"error":"{error}"}}"#)),
         }
     }
 }
@@ -97,25 +76,4 @@ fn resources() -> String {
 
 fn answer(status: u8, body: String) -> Answer {
     Answer { status, body }
-}
-
-fn usage() -> Answer {
-    let mut body = String::from(r#"{"error":"usage: "#);
-    body.push_str(USAGE);
-    body.push_str("\"}");
-    answer(USAGE_ERROR, body)
-}
-
-fn parse<'a>(target: &str, mut words: impl Iterator<Item = &'a str>) -> Option<(Target, Duration)> {
-    let target = match target {
-        "native" => Target::Native,
-        "guest" => Target::Guest,
-        "toggle" => Target::Toggle,
-        _ => return None,
-    };
-    let deadline = match words.next() {
-        None => DEADLINE,
-        Some(word) => Duration::from_millis(word.strip_prefix("deadline=")?.parse().ok()?),
-    };
-    (words.next().is_none() && deadline <= LONGEST).then_some((target, deadline))
 }

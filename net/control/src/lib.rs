@@ -17,6 +17,10 @@
 
 extern crate alloc;
 
+mod command;
+
+pub use command::{Command, DEADLINE, LONGEST, Target, USAGE, UsageError};
+
 use alloc::string::String;
 use core::fmt::{self, Write};
 

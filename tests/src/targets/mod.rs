@@ -1,17 +1,19 @@
 //! Everything that reads what others wrote, one fuzz target each: requests of both applications, what boot loaders and
-//! firmware leave in memory, the command line. `tests/fuzz` runs them under libFuzzer, `tests/tests/fuzz_smoke.rs` for a
+//! firmware leave in memory, the command line, lines of the control protocol. `tests/fuzz` runs them under libFuzzer, `tests/tests/fuzz_smoke.rs` for a
 //! fixed number of rounds on stable Rust.
 //!
 //! A target must not panic, whatever it is fed, and it checks what else has to hold.
 
 mod acpi;
 mod boot;
+mod control;
 mod http;
 mod resp;
 mod settings;
 
 pub use acpi::acpi;
 pub use boot::{boot_params, multiboot1, multiboot2, pvh};
+pub use control::control;
 pub use http::http;
 pub use resp::resp;
 pub use settings::settings;
@@ -34,6 +36,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "boot_params", run: boot_params, seeds: boot::seeds },
     Target { name: "acpi", run: acpi, seeds: acpi::seeds },
     Target { name: "settings", run: settings, seeds: settings::seeds },
+    Target { name: "control", run: control, seeds: control::seeds },
 ];
 
 /// Splits input into pieces whose sizes its first byte decides: what arrives over a network is cut anywhere.

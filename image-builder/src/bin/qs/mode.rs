@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use ::control::{Command, Target};
 use serde::Deserialize;
 
 use crate::arguments::{Action, ModeOptions};
@@ -84,24 +85,25 @@ pub fn mode(options: &ModeOptions) -> Result<ExitCode, Error> {
     let address = control::resolve(target, &Registry::of_user()?.list()?).map_err(ControlError::from)?;
     let path = control::key_path()?;
     let key = control::key_at(&path)?.ok_or(ControlError::NoKey(path))?;
-    let ask = |command: &str, patience| control::command(&address, &key, command, patience);
+    let ask = |command: Command, patience| control::command(&address, &key, &command.to_string(), patience);
 
     let looks = options.trace && action == Action::Status;
     if !looks {
-        let mut command = format!("mode {}", word(action));
-        let mut patience = PATIENCE;
-        if let Some(deadline) = options.deadline {
-            command.push_str(&format!(" deadline={deadline}"));
-            patience += Duration::from_millis(deadline);
-        }
-        let answer = ask(&command, patience)?;
+        let deadline = options.deadline.map_or(::control::DEADLINE, Duration::from_millis);
+        let command = match action {
+            Action::Native => Command::Switch(Target::Native, deadline),
+            Action::Guest => Command::Switch(Target::Guest, deadline),
+            Action::Toggle => Command::Switch(Target::Toggle, deadline),
+            Action::Status => Command::Status,
+        };
+        let answer = ask(command, PATIENCE + deadline)?;
         let code = ExitCode::of_answer(answer.status);
         if code != ExitCode::Done || !options.trace {
             tell(&answer.body, code, options.json);
             return Ok(code);
         }
     }
-    let answer = ask("mode trace", PATIENCE)?;
+    let answer = ask(Command::Trace, PATIENCE)?;
     let code = ExitCode::of_answer(answer.status);
     match trace::parse(&answer.body) {
         Ok(trace) if !options.json && code == ExitCode::Done => {
@@ -110,15 +112,6 @@ pub fn mode(options: &ModeOptions) -> Result<ExitCode, Error> {
         _ => tell(&answer.body, code, options.json),
     }
     Ok(code)
-}
-
-fn word(action: Action) -> &'static str {
-    match action {
-        Action::Native => "native",
-        Action::Guest => "guest",
-        Action::Toggle => "toggle",
-        Action::Status => "status",
-    }
 }
 
 /// Prints an answer: as it came, or in words.
