@@ -110,9 +110,9 @@ fn session(setting: &Setting, stream: &TcpStream) -> Option<()> {
     let line = ::control::answer(setting.key, &session, &answer).ok()?;
     let deadline = Instant::now().saturating_add(PATIENCE);
     write_all_until(stream, line.as_bytes(), deadline)?.ok()?;
-    stream.shutdown();
     crate::flush();
-    // The peer closes when it has read the answer; until then the stream is kept.
+    // The peer closes when it has read the answer. Who closes first keeps the connection in mind for a while (TIME-WAIT):
+    // that is better done by the peer.
     let _ = read_until(stream, &mut [0; 16], deadline);
     Some(())
 }

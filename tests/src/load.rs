@@ -41,7 +41,11 @@ pub fn wrk(address: SocketAddr, path: &str, connections: u32, seconds: u32) -> R
     let url = format!("http://{address}{path}");
     let (connections, duration) = (connections.to_string(), format!("{seconds}s"));
     let patience = Duration::from_secs(u64::from(seconds) + 30);
-    let said = program::run("wrk", patience, ["-t", "1", "-c", &connections, "-d", &duration, &url])?;
+    let said = program::run(
+        "wrk",
+        patience,
+        ["-t", "1", "-c", &connections, "-d", &duration, "--timeout", "30s", &url],
+    )?;
     parse_wrk(&said).ok_or(ProgramError::Unintelligible { program: "wrk".into(), said })
 }
 

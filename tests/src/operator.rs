@@ -2,11 +2,12 @@
 //! wrong is a panic.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use image_builder::control::{self, ControlError};
 use serde_json::Value;
 
-use crate::guest::{Guest, PATIENCE};
+use crate::guest::{Guest, PATIENCE, wait_until};
 
 /// Exit statuses of commands.
 pub const DONE: u8 = 0;
@@ -46,9 +47,33 @@ impl Operator {
     /// # Panics
     /// When it is refused.
     pub fn toggle(&self) -> Value {
-        let (status, body) = self.ask("mode toggle");
+        // On a busy host a CPU may be away for long.
+        let (status, body) = self.ask("mode toggle deadline=30000");
         assert_eq!(status, DONE, "{body}");
         body
+    }
+
+    /// Bytes that the heap has handed out.
+    ///
+    /// # Panics
+    /// When there is no answer.
+    pub fn heap(&self) -> u64 {
+        self.status()["memory"]["heap"].as_u64().unwrap_or_else(|| panic!("no figure of the heap"))
+    }
+
+    /// Waits until the heap has handed out no more than before, when closed connections are forgotten: ours, too, which is
+    /// why it is not asked often.
+    ///
+    /// # Panics
+    /// When that takes too long.
+    pub fn wait_for_heap(&self, before: u64) {
+        const PAUSE: Duration = Duration::from_millis(1000);
+        /// The connections of the last asking, and what caches keep.
+        const SLACK: u64 = 64 * 1024;
+        wait_until("the heap to be as it was", || {
+            std::thread::sleep(PAUSE);
+            self.heap() <= before + SLACK
+        });
     }
 
     /// The state.

@@ -6,7 +6,7 @@ use std::net::TcpStream;
 
 use control::MAX_REQUEST;
 use image_builder::control::{ControlError, SERVICE, key};
-use tests::guest::{self, Guest, exchange, wait_until};
+use tests::guest::{self, Guest, exchange};
 use tests::noise::Noise;
 use tests::operator::Operator;
 
@@ -46,8 +46,7 @@ fn nobody_without_the_key_changes_anything() {
 fn who_takes_a_seat_and_says_nothing_loses_it() {
     let guest = Guest::serving(guest::machine().cpus(1));
     let operator = Operator::of(&guest);
-    let heap = || operator.status()["memory"]["heap"].as_u64().unwrap();
-    let before = heap();
+    let before = operator.heap();
     let mut seated: Vec<TcpStream> = (0..4).map(|_| guest.connect(SERVICE)).collect();
     for stream in &mut seated {
         assert!(line(stream).starts_with("QS1 "));
@@ -64,7 +63,7 @@ fn who_takes_a_seat_and_says_nothing_loses_it() {
     }
     operator.toggle();
     operator.toggle();
-    wait_until("the memory of all sessions to be free", || heap() <= before + 64 * 1024);
+    operator.wait_for_heap(before);
 }
 
 fn line(stream: &mut TcpStream) -> String {
