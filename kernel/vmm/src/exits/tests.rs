@@ -43,6 +43,7 @@ impl Tables for Heap {
 
 struct Machine {
     notified: Cell<u32>,
+    xcr0: Cell<u64>,
 }
 
 impl Source for Machine {
@@ -54,6 +55,9 @@ impl Source for Machine {
 impl Platform for Machine {
     fn notify(&self) {
         self.notified.set(self.notified.get() + 1);
+    }
+    fn set_xcr0(&self, value: u64) {
+        self.xcr0.set(value);
     }
 }
 
@@ -88,7 +92,7 @@ impl Setting {
     fn with_tables(limit: usize) -> Self {
         let mut vmcb = Vmcb::ZERO;
         vmcb.save.rip = TEXT + 0x10;
-        let machine = Machine { notified: Cell::new(0) };
+        let machine = Machine { notified: Cell::new(0), xcr0: Cell::new(0) };
         Self { vmcb, registers: Registers::default(), shared: shared(limit), machine }
     }
 
