@@ -1,5 +1,7 @@
 //! The handlers over a guest of plain memory.
 
+mod vmx;
+
 use super::*;
 use crate::call::{Call, Status};
 use crate::nested::{ENTRIES, MemoryType, Npt, Rights, Size, Tree};

@@ -70,6 +70,8 @@ fields! {
     TERTIARY: u64 = 0x2034;
     /// Leaves whose ENCLV exits.
     ENCLV_EXITING_BITMAP: u64 = 0x2036;
+    /// Leaves whose PCONFIG exits.
+    PCONFIG_EXITING_BITMAP: u64 = 0x203e;
     /// Secondary VM-exit controls.
     SECONDARY_EXIT: u64 = 0x2044;
 

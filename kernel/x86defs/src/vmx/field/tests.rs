@@ -19,7 +19,7 @@ fn each_list_is_of_its_type_and_each_encoding_there_once() {
             assert_eq!(name(*encoding), Some(*field));
         }
     }
-    assert_eq!(seen.len(), 172);
+    assert_eq!(seen.len(), 173);
 }
 
 #[test]
