@@ -1,8 +1,10 @@
 //! Whether a CPU can carry the monitor: from CPUID, and from what firmware has locked.
 
+use crate::vmx::{Controls, MissingControl};
 use core::fmt;
 use x86defs::cpuid::{EXTENDED1_ECX_SVM, LEAF1_ECX_HYPERVISOR, LEAF1_ECX_VMX, SVM_EDX_NESTED_PAGING, Source};
 use x86defs::registers::msr;
+use x86defs::vmx::capability::{Capabilities, FEATURE_CONTROL_LOCK, FEATURE_CONTROL_VMX};
 
 /// Fewest address space identifiers that are of use: the host's and a guest's.
 const LEAST_ASIDS: u32 = 2;
@@ -34,6 +36,24 @@ pub enum Unavailable {
     },
     /// VMX, for which there is no backend yet.
     NoBackend,
+    /// Firmware has locked IA32_FEATURE_CONTROL without VMX: only a reset changes that.
+    VmxLockedOff,
+    /// VMX without the TRUE capability registers.
+    NoTrueControls,
+    /// VMX without EPT.
+    NoEpt,
+    /// VMX without unrestricted guests.
+    NoUnrestrictedGuest,
+    /// EPT without walks of four levels.
+    NoFourLevelEpt,
+    /// EPT whose tables can't be write back.
+    NoWriteBackEpt,
+    /// EPT without leaves of 2 MiB.
+    NoLargeEptLeaves,
+    /// EPT whose translations can't be flushed.
+    NoInvept,
+    /// VMX without a control that is needed.
+    MissingControl(MissingControl),
 }
 
 impl fmt::Display for Unavailable {
@@ -49,6 +69,15 @@ impl fmt::Display for Unavailable {
             }
             Self::DisabledByFirmware { locked: false } => f.write_str("firmware has switched SVM off"),
             Self::NoBackend => f.write_str("the CPU has VMX, for which this image has no backend"),
+            Self::VmxLockedOff => f.write_str("firmware has switched VMX off and locked it"),
+            Self::NoTrueControls => f.write_str("the CPU's VMX has no TRUE control registers"),
+            Self::NoEpt => f.write_str("the CPU's VMX has no EPT"),
+            Self::NoUnrestrictedGuest => f.write_str("the CPU's VMX has no unrestricted guests"),
+            Self::NoFourLevelEpt => f.write_str("the CPU's EPT has no walks of four levels"),
+            Self::NoWriteBackEpt => f.write_str("the CPU's EPT has no write-back tables"),
+            Self::NoLargeEptLeaves => f.write_str("the CPU's EPT has no leaves of 2 MiB"),
+            Self::NoInvept => f.write_str("the CPU's EPT has no INVEPT"),
+            Self::MissingControl(missing) => missing.fmt(f),
             Self::TooFewAsids(count) => write!(f, "the CPU's SVM has {count} address space identifiers"),
         }
     }
@@ -81,6 +110,29 @@ pub const fn firmware_allows(vm_cr: Option<u64>) -> Result<(), Unavailable> {
         }
         _ => Ok(()),
     }
+}
+
+/// What firmware says in IA32_FEATURE_CONTROL (SDM vol. 3, 24.7), and what VMX can do: the controls to run with.
+///
+/// Where firmware has left the register open, [`feature_control_to_set`] says what has to be written before VMXON.
+///
+/// # Errors
+/// Firmware forbids it, or the CPU lacks something.
+pub fn vmx_availability(feature_control: u64, can: &Capabilities) -> Result<Controls, Unavailable> {
+    let locked = feature_control & FEATURE_CONTROL_LOCK != 0;
+    if locked && feature_control & FEATURE_CONTROL_VMX == 0 {
+        return Err(Unavailable::VmxLockedOff);
+    }
+    Controls::for_sleeping_system(can)
+}
+
+/// What has to be written to IA32_FEATURE_CONTROL before VMXON, if anything: firmware that does not care leaves it open, and
+/// VMXON wants it locked.
+pub const fn feature_control_to_set(feature_control: u64) -> Option<u64> {
+    if feature_control & FEATURE_CONTROL_LOCK != 0 {
+        return None;
+    }
+    Some(feature_control | FEATURE_CONTROL_VMX | FEATURE_CONTROL_LOCK)
 }
 
 /// Whether the system already runs under a hypervisor that says so.
@@ -129,5 +181,16 @@ mod tests {
         let refused = |locked| Err(Unavailable::DisabledByFirmware { locked });
         assert_eq!(firmware_allows(Some(0x10)), refused(false));
         assert_eq!(firmware_allows(Some(0x18)), refused(true));
+    }
+
+    #[test]
+    fn firmware_may_forbid_vmx() {
+        let can = crate::vmx::controls::cpus::BOCHS_SKYLAKE_X;
+        assert_eq!(vmx_availability(1, &can), Err(Unavailable::VmxLockedOff));
+        for open in [5, 0, 4] {
+            assert!(vmx_availability(open, &can).is_ok());
+        }
+        assert_eq!([0, 4, 5, 1].map(feature_control_to_set), [Some(5), Some(5), None, None]);
+        assert_eq!(vmx_availability(5, &Capabilities::default()), Err(Unavailable::NoTrueControls));
     }
 }

@@ -7,6 +7,7 @@
 //! | [`nested`] | nested page tables, and the VMM's own |
 //! | [`vcpu`] | what is needed of a vendor: [`Vcpu`](vcpu::Vcpu), [`Exit`](vcpu::Exit) |
 //! | [`svm`] | AMD |
+//! | [`vmx`] | Intel |
 //! | [`exits`] | what happens at each exit, vendor-neutral |
 //! | [`call`] | hypercalls |
 //! | [`shared`] | what the handlers of all CPUs share |
@@ -26,6 +27,9 @@ pub mod plan;
 pub mod shared;
 pub mod svm;
 pub mod vcpu;
+pub mod vmx;
 
-pub use availability::{Unavailable, Vendor, availability, firmware_allows, is_nested};
+pub use availability::{
+    Unavailable, Vendor, availability, feature_control_to_set, firmware_allows, is_nested, vmx_availability,
+};
 pub use plan::{Needs, Plan, PlanError, Section, plan};

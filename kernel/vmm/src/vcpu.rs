@@ -35,6 +35,12 @@ pub enum Exit {
     },
     /// An instruction of the vendor's virtualization itself.
     Virtualization,
+    /// A write to a control register that would change a bit that belongs to the vendor's virtualization.
+    ControlRegister,
+    /// XSETBV: not every vendor can leave it to the guest.
+    Xsetbv,
+    /// INVD: the same.
+    Invd,
     /// A triple fault.
     Shutdown,
     /// INIT.

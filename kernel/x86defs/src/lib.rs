@@ -8,6 +8,7 @@
 //! | [`state`] | [`state::CpuState`]: all architectural state of one CPU |
 //! | [`event`] | an interrupt or exception on its way into a system |
 //! | [`svm`] | AMD's control block, intercepts, exit codes, permission maps |
+//! | [`vmx`] | Intel's control structure, controls, capabilities, exit reasons |
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -17,3 +18,4 @@ pub mod registers;
 pub mod segment;
 pub mod state;
 pub mod svm;
+pub mod vmx;

@@ -4,6 +4,10 @@
 
 /// CR0: protected mode.
 pub const CR0_PE: u64 = 1;
+/// CR0: numeric errors are reported as exceptions.
+pub const CR0_NE: u64 = 1 << 5;
+/// CR0: write protection holds for the supervisor, too.
+pub const CR0_WP: u64 = 1 << 16;
 /// CR0: not write-through.
 pub const CR0_NW: u64 = 1 << 29;
 /// CR0: cache disable.
@@ -15,8 +19,14 @@ pub const CR0_PG: u64 = 1 << 31;
 pub const CR4_PAE: u64 = 1 << 5;
 /// CR4: global pages. Changing it flushes all translations (APM vol. 2, 5.5.2).
 pub const CR4_PGE: u64 = 1 << 7;
+/// CR4: VMX operation is enabled.
+pub const CR4_VMXE: u64 = 1 << 13;
+/// CR4: process-context identifiers.
+pub const CR4_PCIDE: u64 = 1 << 17;
 /// CR4: XSAVE and extended states.
 pub const CR4_OSXSAVE: u64 = 1 << 18;
+/// CR4: control-flow enforcement.
+pub const CR4_CET: u64 = 1 << 23;
 
 /// EFER: system-call extensions.
 pub const EFER_SCE: u64 = 1;
@@ -29,6 +39,10 @@ pub const EFER_NXE: u64 = 1 << 11;
 /// EFER: secure virtual machine enable.
 pub const EFER_SVME: u64 = 1 << 12;
 
+/// RFLAGS: single step.
+pub const RFLAGS_TF: u64 = 1 << 8;
+/// RFLAGS: virtual-8086 mode.
+pub const RFLAGS_VM: u64 = 1 << 17;
 /// RFLAGS: interrupts enabled.
 pub const RFLAGS_IF: u64 = 1 << 9;
 /// RFLAGS: the bit that is always one.

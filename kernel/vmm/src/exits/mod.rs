@@ -6,6 +6,7 @@ mod hypercall;
 mod memory;
 #[cfg(test)]
 mod tests;
+mod xsetbv;
 
 use crate::call::Count;
 use crate::nested::{Format, Tables};
@@ -21,6 +22,8 @@ pub use cpuid::SIGNATURE;
 pub trait Platform: Source {
     /// Raises the interrupt that makes the system fetch reports.
     fn notify(&self);
+    /// Sets XCR0 to a value that this CPU accepts: it stays in the CPU, the system's and the VMM's alike.
+    fn set_xcr0(&self, value: u64);
 }
 
 /// What follows an exit.
@@ -53,7 +56,7 @@ pub enum Stop {
 const INVALID_OPCODE: Event = Event::exception(6);
 const GENERAL_PROTECTION: Event = Event::fault(13, 0);
 
-/// Bytes of RDMSR, WRMSR and CPUID.
+/// Bytes of RDMSR, WRMSR, CPUID and INVD.
 const SHORT: u64 = 2;
 
 /// Handles one exit.
@@ -87,6 +90,22 @@ pub fn handle<V: Vcpu, F: Format, T: Tables>(
         Exit::Virtualization => {
             shared.count(Count::Other);
             vcpu.inject(INVALID_OPCODE);
+            Next::Resume
+        }
+        Exit::ControlRegister => {
+            shared.count(Count::Other);
+            vcpu.inject(GENERAL_PROTECTION);
+            Next::Resume
+        }
+        Exit::Xsetbv => {
+            shared.count(Count::Other);
+            xsetbv::handle(vcpu, platform);
+            Next::Resume
+        }
+        Exit::Invd => {
+            // Caches are kept as they are: what the VMM has in them may not be thrown away unwritten.
+            shared.count(Count::Other);
+            vcpu.skip(SHORT);
             Next::Resume
         }
         Exit::Refused => Next::Refused,

@@ -1,5 +1,7 @@
 //! The handlers over a guest of plain memory.
 
+mod vmx;
+
 use super::*;
 use crate::call::{Call, Status};
 use crate::nested::{ENTRIES, MemoryType, Npt, Rights, Size, Tree};
@@ -43,6 +45,7 @@ impl Tables for Heap {
 
 struct Machine {
     notified: Cell<u32>,
+    xcr0: Cell<u64>,
 }
 
 impl Source for Machine {
@@ -54,6 +57,9 @@ impl Source for Machine {
 impl Platform for Machine {
     fn notify(&self) {
         self.notified.set(self.notified.get() + 1);
+    }
+    fn set_xcr0(&self, value: u64) {
+        self.xcr0.set(value);
     }
 }
 
@@ -88,7 +94,7 @@ impl Setting {
     fn with_tables(limit: usize) -> Self {
         let mut vmcb = Vmcb::ZERO;
         vmcb.save.rip = TEXT + 0x10;
-        let machine = Machine { notified: Cell::new(0) };
+        let machine = Machine { notified: Cell::new(0), xcr0: Cell::new(0) };
         Self { vmcb, registers: Registers::default(), shared: shared(limit), machine }
     }
 

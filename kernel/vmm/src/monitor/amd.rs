@@ -9,7 +9,7 @@ use crate::shared::Shared;
 use crate::svm::checks::{Limits, check};
 use crate::svm::{self as logic, Guest};
 use core::arch::x86_64::{__cpuid, __cpuid_count};
-use machine::state::{Hardware, capture};
+use machine::state::{Hardware, Privileged, Register, capture};
 use machine::virtualization::svm::{Block, Handler, Next, vm_cr};
 use x86defs::cpuid::{Leaf, Source};
 use x86defs::registers::{CR4_PGE, RFLAGS_FIXED};
@@ -42,6 +42,12 @@ impl Source for Real {
 impl Platform for Real {
     fn notify(&self) {
         machine::apic::send_to_self(machine::apic::REPORT_VECTOR);
+    }
+
+    fn set_xcr0(&self, value: u64) {
+        // SAFETY: in the VMM interrupts are off. The handler has checked the value, and the VMM uses no extended state.
+        let mut cpu = unsafe { Hardware::new() };
+        cpu.write(Register::Xcr0, value);
     }
 }
 
