@@ -202,7 +202,7 @@ pub fn request(target: Option<Phase>, deadline: Duration) -> Result<Outcome, Req
 
 /// Whether the machine itself is a guest, monitor or not.
 pub fn is_nested() -> bool {
-    vmm::monitor::is_nested()
+    vmm::monitor::is_guest()
 }
 
 /// Looks at the figures, and at the monitor behind them.

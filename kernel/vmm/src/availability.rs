@@ -34,8 +34,6 @@ pub enum Unavailable {
         /// A key or a reset is needed to change it (VM_CR.LOCK).
         locked: bool,
     },
-    /// VMX, for which there is no backend yet.
-    NoBackend,
     /// Firmware has locked IA32_FEATURE_CONTROL without VMX: only a reset changes that.
     VmxLockedOff,
     /// VMX without the TRUE capability registers.
@@ -68,7 +66,6 @@ impl fmt::Display for Unavailable {
                 f.write_str("firmware has switched SVM off and locked it")
             }
             Self::DisabledByFirmware { locked: false } => f.write_str("firmware has switched SVM off"),
-            Self::NoBackend => f.write_str("the CPU has VMX, for which this image has no backend"),
             Self::VmxLockedOff => f.write_str("firmware has switched VMX off and locked it"),
             Self::NoTrueControls => f.write_str("the CPU's VMX has no TRUE control registers"),
             Self::NoEpt => f.write_str("the CPU's VMX has no EPT"),
@@ -119,11 +116,17 @@ pub const fn firmware_allows(vm_cr: Option<u64>) -> Result<(), Unavailable> {
 /// # Errors
 /// Firmware forbids it, or the CPU lacks something.
 pub fn vmx_availability(feature_control: u64, can: &Capabilities) -> Result<Controls, Unavailable> {
-    let locked = feature_control & FEATURE_CONTROL_LOCK != 0;
-    if locked && feature_control & FEATURE_CONTROL_VMX == 0 {
-        return Err(Unavailable::VmxLockedOff);
-    }
+    vmx_allowed(feature_control)?;
     Controls::for_sleeping_system(can)
+}
+
+/// What firmware says in IA32_FEATURE_CONTROL.
+///
+/// # Errors
+/// It is locked without VMX.
+pub const fn vmx_allowed(feature_control: u64) -> Result<(), Unavailable> {
+    let locked = feature_control & FEATURE_CONTROL_LOCK != 0;
+    if locked && feature_control & FEATURE_CONTROL_VMX == 0 { Err(Unavailable::VmxLockedOff) } else { Ok(()) }
 }
 
 /// What has to be written to IA32_FEATURE_CONTROL before VMXON, if anything: firmware that does not care leaves it open, and

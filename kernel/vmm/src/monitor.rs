@@ -1,26 +1,44 @@
 //! The monitor on a real machine: built once at boot, then asleep until a switch.
 //!
-//! What is vendor-neutral is here; `amd` holds what is not.
+//! What is vendor-neutral is here; `amd` and `intel` hold what is not.
 
 #![expect(unsafe_code, reason = "here the monitor meets the machine")]
 
 mod amd;
 mod build;
+mod intel;
+mod real;
 
+use crate::availability::{availability, is_nested};
 use crate::call::{Call, Count, Status};
-use crate::nested::Npt;
-use crate::shared::{Report, Shared};
-use crate::svm::checks::{self, Limits, Violation};
+use crate::shared::Report;
 use crate::{Unavailable, Vendor};
-use amd::Cpu;
-use build::Pool;
+use amd::Svm;
 use core::fmt;
 use core::sync::atomic::{AtomicBool, Ordering};
+use intel::Vmx;
 use machine::cpu::MAX_CPUS;
+use machine::memory::map::MemoryMap;
+use machine::memory::reserve::Reserve;
 use machine::state::CaptureError;
-use machine::virtualization::svm::{self, Block, hypercall};
+use real::Real;
 
 pub use build::BuildError;
+
+/// A rule of the vendor's manual that is broken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Violation {
+    /// AMD's.
+    Svm(crate::svm::checks::Violation),
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Svm(violation) => violation.fmt(f),
+        }
+    }
+}
 
 /// Why a CPU can't enter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,12 +67,17 @@ impl fmt::Display for EnterError {
     }
 }
 
+/// What differs by vendor.
+#[derive(Debug)]
+enum Backend {
+    Svm(Svm),
+    Vmx(Vmx),
+}
+
 /// The monitor, asleep or not.
 #[derive(Debug)]
 pub struct Monitor {
-    blocks: [Option<Pointer>; MAX_CPUS],
-    shared: &'static Shared<Npt, Pool>,
-    limits: Limits,
+    backend: Backend,
     nested: bool,
     arena: u64,
     reserve: core::ops::Range<u64>,
@@ -62,81 +85,99 @@ pub struct Monitor {
 
 /// A CPU's block in the reserve. It is touched by that CPU alone: on the bare machine by [`Monitor::prepare`] and
 /// [`Monitor::launch`] with interrupts off, in guest mode by the handler.
-#[derive(Clone, Copy, Debug)]
-struct Pointer(*mut Block<Cpu>);
+#[derive(Debug)]
+struct Pointer<B>(*mut B);
+
+impl<B> Clone for Pointer<B> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<B> Copy for Pointer<B> {}
 
 // SAFETY: see the type: each block is its CPU's alone.
-unsafe impl Send for Pointer {}
+unsafe impl<B> Send for Pointer<B> {}
 // SAFETY: as above.
-unsafe impl Sync for Pointer {}
+unsafe impl<B> Sync for Pointer<B> {}
+
+/// The blocks of all CPUs.
+#[derive(Debug)]
+struct Blocks<B>([Option<Pointer<B>>; MAX_CPUS]);
+
+impl<B> Blocks<B> {
+    const NONE: Self = Self([const { None }; MAX_CPUS]);
+
+    fn put(&mut self, cpu: usize, block: *mut B) {
+        self.0[cpu] = Some(Pointer(block));
+    }
+
+    #[inline]
+    #[expect(clippy::mut_from_ref, reason = "the reference leads out of self, into the CPU's own block")]
+    fn of(&self, cpu: usize) -> Result<&mut B, EnterError> {
+        let pointer = self.0.get(cpu).copied().flatten().ok_or(EnterError::NoBlock)?;
+        // SAFETY: callers are on this CPU, on the bare machine, with interrupts off (`Pointer`).
+        Ok(unsafe { &mut *pointer.0 })
+    }
+}
 
 /// Whether the machine itself is a guest.
-pub fn is_nested() -> bool {
-    crate::is_nested(&amd::Real)
+pub fn is_guest() -> bool {
+    is_nested(&Real)
 }
 
 /// Whether CPUs are in guest mode, for those who ask in between.
 static BENEATH: AtomicBool = AtomicBool::new(false);
 
+/// Calls the same method of whichever backend there is.
+macro_rules! backend {
+    ($self:ident, $name:ident => $call:expr) => {
+        match &$self.backend {
+            Backend::Svm($name) => $call,
+            Backend::Vmx($name) => $call,
+        }
+    };
+}
+
 impl Monitor {
-    #[expect(clippy::mut_from_ref, reason = "the reference leads out of self, into the CPU's own block")]
-    fn block(&self, cpu: usize) -> Result<&mut Block<Cpu>, EnterError> {
-        let pointer = self.blocks.get(cpu).copied().flatten().ok_or(EnterError::NoBlock)?;
-        // SAFETY: callers are on this CPU, on the bare machine, with interrupts off (`Pointer`).
-        Ok(unsafe { &mut *pointer.0 })
+    /// Builds it for the CPUs that run. Once, on the bare machine.
+    pub fn build(reserve: Option<Reserve>, map: &MemoryMap) -> Result<Self, BuildError> {
+        let (backend, extent) = match availability(&Real).map_err(BuildError::Unavailable)? {
+            Vendor::Svm => Svm::build(reserve, map).map(|(svm, extent)| (Backend::Svm(svm), extent))?,
+            Vendor::Vmx => Vmx::build(reserve, map).map(|(vmx, extent)| (Backend::Vmx(vmx), extent))?,
+        };
+        Ok(Self { backend, nested: is_guest(), arena: extent.room, reserve: extent.reserve })
     }
 
     /// Takes this CPU's state, fills its control block and switches virtualization on. Can be undone. On the bare machine,
     /// interrupts off.
     #[inline]
     pub fn prepare(&self, cpu: usize) -> Result<(), EnterError> {
-        let block = self.block(cpu)?;
-        amd::prepare(block)?;
-        if cfg!(debug_assertions) {
-            checks::check(&block.guest, &self.limits).map_err(EnterError::Violation)?;
-        }
-        // SAFETY: availability was looked at when the monitor was built, firmware's word in `amd::prepare`; the block is in
-        // the reserve for good.
-        unsafe { svm::enable(block) };
-        Ok(())
+        backend!(self, backend => backend.prepare(cpu))
     }
 
     /// What a switch begins with: would this CPU's control block be accepted by the rules of the manual? Nothing is changed.
     pub fn check(&self) -> Result<(), EnterError> {
-        machine::cpu::without_interrupts(|| {
-            let block = self.block(machine::cpu::id())?;
-            amd::prepare(block)?;
-            checks::check(&block.guest, &self.limits).map_err(EnterError::Violation)
-        })
+        machine::cpu::without_interrupts(|| backend!(self, backend => backend.check(machine::cpu::id())))
     }
 
     /// Undoes [`Monitor::prepare`].
     pub fn undo(&self, cpu: usize) {
-        if let Ok(block) = self.block(cpu) {
-            // SAFETY: this CPU is on the bare machine with virtualization switched on by `prepare`.
-            unsafe { svm::disable(&block.head.state) };
-        }
+        backend!(self, backend => backend.undo(cpu));
     }
 
     /// Enters: returns in guest mode, or with an error on the bare machine, virtualization off. After [`Monitor::prepare`],
     /// with interrupts off ever since.
     #[inline]
     pub fn launch(&self, cpu: usize) -> Result<(), EnterError> {
-        let block = self.block(cpu)?;
-        // SAFETY: `prepare` has filled the block from this CPU's state, which has not changed.
-        match unsafe { svm::launch(block) } {
-            0 => {
-                BENEATH.store(true, Ordering::Relaxed);
-                Ok(())
-            }
-            _ => Err(EnterError::Refused),
-        }
+        backend!(self, backend => backend.launch(cpu))?;
+        BENEATH.store(true, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Leaves: returns on the bare machine. In guest mode, interrupts off.
     #[inline]
     pub fn leave(&self) {
-        hypercall(Call::Leave as u64, 0, 0);
+        backend!(self, backend => backend.call(Call::Leave as u64, 0, 0));
         BENEATH.store(false, Ordering::Relaxed);
     }
 
@@ -145,7 +186,7 @@ impl Monitor {
         if BENEATH.load(Ordering::Relaxed) {
             self.call(Call::Exits, kind as u64, 0).map_or(0, |value| value)
         } else {
-            self.shared.exits(kind)
+            backend!(self, backend => backend.shared.exits(kind))
         }
     }
 
@@ -153,7 +194,7 @@ impl Monitor {
     pub fn report(&self) -> Option<Report> {
         machine::cpu::without_interrupts(|| {
             if !BENEATH.load(Ordering::Relaxed) {
-                return self.shared.reports.lock().fetch();
+                return backend!(self, backend => backend.shared.reports.lock().fetch());
             }
             let address = self.call(Call::Report, 0, 0).ok()?;
             let rip = self.call(Call::ReportOrigin, 0, 0).ok()?;
@@ -164,13 +205,16 @@ impl Monitor {
     /// Makes a hypercall. In guest mode.
     #[inline]
     pub fn call(&self, call: Call, first: u64, second: u64) -> Result<u64, u64> {
-        let (status, value) = hypercall(call as u64, first, second);
+        let (status, value) = backend!(self, backend => backend.call(call as u64, first, second));
         if status == Status::Done as u64 { Ok(value) } else { Err(status) }
     }
 
     /// Who made the CPU's virtualization.
     pub fn vendor(&self) -> Vendor {
-        Vendor::Svm
+        match &self.backend {
+            Backend::Svm(_) => Vendor::Svm,
+            Backend::Vmx(_) => Vendor::Vmx,
+        }
     }
 
     /// Whether the machine itself is a guest.

@@ -175,6 +175,17 @@ fn segment<P: Privileged>(cpu: &P, gdt: u64, register: Selector) -> Result<Segme
     Ok(Segment::from_descriptor(selector, low))
 }
 
+/// Takes again, from a CPU that has just left a guest, what VMX does not keep in its control structure.
+pub fn capture_unswitched<P: Privileged>(cpu: &P, state: &mut CpuState) {
+    state.cr2 = cpu.read(Register::Cr2);
+    state.dr6 = cpu.read(Register::Dr6);
+    state.msrs.star = cpu.msr(msr::STAR);
+    state.msrs.lstar = cpu.msr(msr::LSTAR);
+    state.msrs.cstar = cpu.msr(msr::CSTAR);
+    state.msrs.sfmask = cpu.msr(msr::SFMASK);
+    state.msrs.kernel_gs_base = cpu.msr(msr::KERNEL_GS_BASE);
+}
+
 /// Takes the registers that stay in the CPU.
 pub fn capture_resident<P: Privileged>(cpu: &P, features: Features) -> Resident {
     let dr = [Register::Dr0, Register::Dr1, Register::Dr2, Register::Dr3].map(|register| cpu.read(register));

@@ -4,7 +4,10 @@
 mod arena;
 pub mod hooks;
 mod host;
+mod jump;
 pub mod svm;
+pub mod vmx;
 
 pub use arena::{Arena, TablePool};
 pub use host::{HostCpu, HostIdt};
+pub use jump::Next;

@@ -10,6 +10,7 @@
 //!
 //! Source: AMD64 APM vol. 2, chapter 15; vol. 3 for VMRUN, VMLOAD, VMSAVE, STGI, CLGI.
 
+use super::jump::{DEFAULT_MXCSR, Next, resume_bare};
 use crate::cpu::wrmsr;
 use crate::state::{Hardware, install};
 use core::arch::{asm, naked_asm};
@@ -18,16 +19,6 @@ use x86defs::registers::{EFER_SVME, msr};
 use x86defs::segment::TableRegister;
 use x86defs::state::{CpuState, Registers};
 use x86defs::svm::{Save, Vmcb};
-
-/// What follows an exit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u32)]
-pub enum Next {
-    /// The guest goes on.
-    Resume = 0,
-    /// The system goes on without the VMM, from [`Head::state`].
-    Leave = 1,
-}
 
 /// The operand of LGDT and LIDT.
 #[repr(C, packed)]
@@ -279,9 +270,6 @@ unsafe extern "C" fn beneath(block: *mut u8) -> u64 {
     )
 }
 
-/// All SSE exceptions masked.
-static DEFAULT_MXCSR: u32 = 0x1f80;
-
 /// Puts the state of the block back into the CPU and goes on there, on the bare machine.
 unsafe extern "C" fn bare(block: *mut u8) -> ! {
     // SAFETY: as for `handle`; only the part that is the same for all handlers is used.
@@ -296,44 +284,6 @@ unsafe extern "C" fn bare(block: *mut u8) -> ! {
         resume_bare(&head.state, &raw const head.fx)
     }
 }
-
-/// RDI = state, RSI = x87 and SSE state. IRETQ loads CS, RIP, RFLAGS and RSP at once.
-#[unsafe(naked)]
-unsafe extern "C" fn resume_bare(state: *const CpuState, fx: *const [u8; 512]) -> ! {
-    naked_asm!(
-        "fxrstor64 [rsi]",
-        "movzx eax, word ptr [rdi + {ss}]",
-        "push rax",
-        "push [rdi + {rsp}]",
-        "push [rdi + {rflags}]",
-        "movzx eax, word ptr [rdi + {cs}]",
-        "push rax",
-        "push [rdi + {rip}]",
-        "mov rax, [rdi]",
-        "mov rbx, [rdi + 8]",
-        "mov rcx, [rdi + 16]",
-        "mov rdx, [rdi + 24]",
-        "mov rsi, [rdi + 32]",
-        "mov rbp, [rdi + 48]",
-        "mov r8, [rdi + 56]",
-        "mov r9, [rdi + 64]",
-        "mov r10, [rdi + 72]",
-        "mov r11, [rdi + 80]",
-        "mov r12, [rdi + 88]",
-        "mov r13, [rdi + 96]",
-        "mov r14, [rdi + 104]",
-        "mov r15, [rdi + 112]",
-        "mov rdi, [rdi + 40]",
-        "iretq",
-        ss = const offset_of!(CpuState, segments) + offset_of!(x86defs::state::Segments, ss),
-        cs = const offset_of!(CpuState, segments) + offset_of!(x86defs::state::Segments, cs),
-        rsp = const offset_of!(CpuState, rsp),
-        rflags = const offset_of!(CpuState, rflags),
-        rip = const offset_of!(CpuState, rip),
-    )
-}
-const _: () =
-    assert!(offset_of!(CpuState, registers) == 0 && offset_of!(x86defs::segment::Segment, selector) == 0);
 
 /// Calls the VMM: number and arguments as the room `vmm` defines them. Returns RAX and RDX.
 ///

@@ -52,6 +52,18 @@ pub enum Stop {
     Unexpected(u64),
 }
 
+impl Stop {
+    /// In words.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Shutdown => "a triple fault",
+            Self::Init => "INIT",
+            Self::Dry => "a nested fault, with no table left to resolve it",
+            Self::Unexpected(_) => "an exit that nobody asked for",
+        }
+    }
+}
+
 /// Exceptions that are injected.
 const INVALID_OPCODE: Event = Event::exception(6);
 const GENERAL_PROTECTION: Event = Event::fault(13, 0);

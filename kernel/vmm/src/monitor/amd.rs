@@ -1,59 +1,131 @@
 //! AMD's part of the monitor.
 
-use super::EnterError;
-use super::build::Pool;
+use super::build::{BuildError, DRY, Extent, Ground, Pool, Wishes};
+use super::real::Real;
+use super::{Blocks, EnterError, Violation};
 use crate::availability::firmware_allows;
-use crate::exits::{self, Platform, Stop};
-use crate::nested::Npt;
+use crate::exits::{self, Stop};
+use crate::nested::{Npt, Size, always_write_back};
 use crate::shared::Shared;
 use crate::svm::checks::{Limits, check};
-use crate::svm::{self as logic, Guest};
-use core::arch::x86_64::{__cpuid, __cpuid_count};
-use machine::state::{Hardware, Privileged, Register, capture};
-use machine::virtualization::svm::{Block, Handler, Next, vm_cr};
-use x86defs::cpuid::{Leaf, Source};
-use x86defs::registers::{CR4_PGE, RFLAGS_FIXED};
+use crate::svm::{self as logic, Guest, Maps};
+use machine::memory::map::MemoryMap;
+use machine::memory::reserve::Reserve;
+use machine::state::{Hardware, capture};
+use machine::virtualization::svm::{self, Block, Handler, vm_cr};
+use machine::virtualization::{Arena, Next};
+use x86defs::cpuid::Source;
+use x86defs::registers::{CR4_PGE, EFER_SVME, RFLAGS_FIXED, msr};
+use x86defs::svm::permission::{IO_MAP, MSR_MAP, intercept_write};
 
 /// What the handler keeps for each CPU.
 #[derive(Debug)]
 pub(super) struct Cpu {
-    pub shared: &'static Shared<Npt, Pool>,
+    shared: &'static Shared<Npt, Pool>,
     /// For the checks of debug builds.
-    pub limits: Limits,
+    limits: Limits,
     /// The guest has run: from then on a refused entry is not the switch's failure.
-    pub entered: bool,
+    entered: bool,
 }
 
-/// The CPU that runs this, for the handlers.
+/// The monitor on a CPU with SVM.
 #[derive(Debug)]
-pub(super) struct Real;
+pub(super) struct Svm {
+    blocks: Blocks<Block<Cpu>>,
+    pub shared: &'static Shared<Npt, Pool>,
+    limits: Limits,
+}
 
-impl Source for Real {
-    fn leaf(&self, number: u32) -> Leaf {
-        if number > __cpuid(number & 0x8000_0000).eax { Leaf::default() } else { self.subleaf(number, 0) }
+impl Svm {
+    pub fn build(reserve: Option<Reserve>, map: &MemoryMap) -> Result<(Self, Extent), BuildError> {
+        firmware_allows(vm_cr()).map_err(BuildError::Unavailable)?;
+        let wishes = Wishes {
+            largest: if Real.leaf(0x8000_0001).edx & 1 << 26 != 0 { Size::Huge } else { Size::Large },
+            block: size_of::<Block<Cpu>>() as u64,
+            maps: (MSR_MAP + IO_MAP) as u64,
+        };
+        let mut ground = Ground::lay(reserve, map, &wishes, always_write_back)?;
+        let maps = permission_maps(&mut ground.arena, ground.nested).ok_or(DRY)?;
+        let (shared, limits) = (ground.shared, limits());
+        let make = |world: &'static _, ground: &Ground<Npt>| {
+            Block::new(world, &ground.idt, ground.host, Cpu { shared, limits, entered: false })
+        };
+        let blocks = ground.blocks(make, |block, _, _| {
+            logic::set_up(&mut block.guest.control, maps);
+            Ok(())
+        })?;
+        Ok((Self { blocks, shared, limits }, ground.extent()))
     }
 
-    fn subleaf(&self, number: u32, sub: u32) -> Leaf {
-        let answer = __cpuid_count(number, sub);
-        Leaf { eax: answer.eax, ebx: answer.ebx, ecx: answer.ecx, edx: answer.edx }
+    pub fn check(&self, cpu: usize) -> Result<(), EnterError> {
+        let block = self.blocks.of(cpu)?;
+        prepare(block)?;
+        check(&block.guest, &self.limits)
+            .map_err(|violation| EnterError::Violation(Violation::Svm(violation)))
+    }
+
+    #[inline]
+    pub fn prepare(&self, cpu: usize) -> Result<(), EnterError> {
+        let block = self.blocks.of(cpu)?;
+        prepare(block)?;
+        if cfg!(debug_assertions) {
+            let checked = check(&block.guest, &self.limits);
+            checked.map_err(|violation| EnterError::Violation(Violation::Svm(violation)))?;
+        }
+        // SAFETY: availability was looked at when the monitor was built, firmware's word in `prepare`; the block is in the
+        // reserve for good.
+        unsafe { svm::enable(block) };
+        Ok(())
+    }
+
+    pub fn undo(&self, cpu: usize) {
+        if let Ok(block) = self.blocks.of(cpu) {
+            // SAFETY: this CPU is on the bare machine with virtualization switched on by `prepare`.
+            unsafe { svm::disable(&block.head.state) };
+        }
+    }
+
+    #[inline]
+    pub fn launch(&self, cpu: usize) -> Result<(), EnterError> {
+        let block = self.blocks.of(cpu)?;
+        // SAFETY: `prepare` has filled the block from this CPU's state, which has not changed.
+        if unsafe { svm::launch(block) } == 0 { Ok(()) } else { Err(EnterError::Refused) }
+    }
+
+    #[inline(always)]
+    pub fn call(&self, number: u64, first: u64, second: u64) -> (u64, u64) {
+        svm::hypercall(number, first, second)
     }
 }
 
-impl Platform for Real {
-    fn notify(&self) {
-        machine::apic::send_to_self(machine::apic::REPORT_VECTOR);
+/// MSRs that are the VMM's own can't be written; ports are free.
+fn permission_maps(arena: &mut Arena, nested: u64) -> Option<Maps> {
+    let registers = arena.bytes::<MSR_MAP>()?;
+    for register in [msr::EFER, msr::VM_CR, msr::VM_HSAVE_PA, msr::SVM_KEY] {
+        intercept_write(registers, register);
     }
+    let msr = registers.as_ptr() as u64;
+    let io = arena.bytes::<IO_MAP>()?.as_ptr() as u64;
+    Some(Maps { msr, io, nested })
+}
 
-    fn set_xcr0(&self, value: u64) {
-        // SAFETY: in the VMM interrupts are off. The handler has checked the value, and the VMM uses no extended state.
-        let mut cpu = unsafe { Hardware::new() };
-        cpu.write(Register::Xcr0, value);
+/// What the CPU says about itself.
+fn limits() -> Limits {
+    let extended = Real.leaf(0x8000_0001);
+    Limits {
+        physical_bits: Real.leaf(0x8000_0008).eax & 0xff,
+        asids: Real.leaf(0x8000_000a).ebx,
+        long_mode: extended.edx & 1 << 29 != 0,
+        // What the system has set was accepted by MOV CR4 and WRMSR, which know more rules than CPUID tells; what it has
+        // not, a switch never sets.
+        cr4: machine::cpu::cr4(),
+        efer: machine::cpu::efer() | EFER_SVME,
     }
 }
 
 /// Fills the block from the CPU that runs this.
 #[inline]
-pub(super) fn prepare(block: &mut Block<Cpu>) -> Result<(), EnterError> {
+fn prepare(block: &mut Block<Cpu>) -> Result<(), EnterError> {
     firmware_allows(vm_cr()).map_err(EnterError::Unavailable)?;
     let state = &mut block.head.state;
     // SAFETY: interrupts are off; nothing is written through it.
@@ -102,12 +174,7 @@ impl Handler for Cpu {
 #[cold]
 fn stop(block: &Block<Cpu>, reason: Stop) -> ! {
     let save = &block.guest.save;
-    let what = match reason {
-        Stop::Shutdown => "a triple fault",
-        Stop::Init => "INIT",
-        Stop::Dry => "a nested fault, with no table left to resolve it",
-        Stop::Unexpected(_) => "an exit that nobody asked for",
-    };
+    let what = reason.name();
     panic!(
         "the system stopped in guest mode by {what} ({reason:?}): rip {:#x}, rsp {:#x}, cr2 {:#x}, cr3 {:#x}",
         save.rip, save.rsp, save.cr2, save.cr3

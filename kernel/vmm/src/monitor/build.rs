@@ -1,29 +1,22 @@
 //! Building the monitor at boot, out of the reserve and nothing else.
 
-use super::amd::{Cpu, Real};
-use super::{Monitor, Pointer};
-use crate::availability::{availability, firmware_allows, is_nested};
+use super::Blocks;
+use super::real::Real;
+use crate::Unavailable;
 use crate::nested::{
-    ENTRIES, Layout, LongMode, MapError, MemoryType, Npt, Rights, Size, Tables, Tree, always_write_back,
-    build_identity, tables_needed,
+    ENTRIES, Format, Layout, LongMode, MapError, MemoryType, Rights, Size, Tables, Tree, build_identity,
+    tables_needed,
 };
 use crate::plan::{Needs, PlanError, plan};
 use crate::shared::{Bounds, Memory, PAGE, Shared};
-use crate::svm::checks::Limits;
-use crate::svm::{Maps, set_up};
-use crate::{Unavailable, Vendor};
 use core::fmt;
 use core::ops::Range;
 use core::sync::atomic::AtomicU64;
-use machine::cpu::MAX_CPUS;
 use machine::memory::map::{MemoryMap, RegionKind};
 use machine::memory::reserve::Reserve;
 use machine::paging::image_bounds;
-use machine::virtualization::svm::{Block, vm_cr};
 use machine::virtualization::{Arena, HostCpu, HostIdt, TablePool};
 use x86defs::cpuid::Source;
-use x86defs::registers::{EFER_SVME, msr};
-use x86defs::svm::permission::{IO_MAP, MSR_MAP, intercept_write};
 
 /// Nested tables reach at least this far: what a top-level entry covers.
 const LEAST_TOP: u64 = 512 << 30;
@@ -41,6 +34,8 @@ pub enum BuildError {
     Plan(PlanError),
     /// Page tables could not be built.
     Map(MapError),
+    /// VMXON failed although everything speaks for it.
+    VmxRefused,
 }
 
 impl fmt::Display for BuildError {
@@ -51,6 +46,7 @@ impl fmt::Display for BuildError {
             Self::Plan(PlanError::TooSmall(bytes)) => {
                 write!(f, "the VMM's reserve is {} KiB too small", bytes.div_ceil(1024))
             }
+            Self::VmxRefused => f.write_str("the CPU refused VMXON"),
             Self::Map(error) => write!(f, "the VMM's page tables can't be built: {error:?}"),
         }
     }
@@ -74,79 +70,117 @@ impl Tables for Pool {
     }
 }
 
-impl Monitor {
-    /// Builds it for the CPUs that run. Once, on the bare machine.
-    pub fn build(reserve: Option<Reserve>, map: &MemoryMap) -> Result<Self, BuildError> {
-        match availability(&Real).map_err(BuildError::Unavailable)? {
-            Vendor::Svm => firmware_allows(vm_cr()).map_err(BuildError::Unavailable)?,
-            Vendor::Vmx => return Err(BuildError::Unavailable(Unavailable::NoBackend)),
-        }
+/// What a vendor needs of the reserve.
+#[derive(Debug)]
+pub(super) struct Wishes {
+    /// The largest leaves of the CPU's tables.
+    pub largest: Size,
+    /// Bytes of a CPU's block.
+    pub block: u64,
+    /// Bytes of permission maps.
+    pub maps: u64,
+}
+
+/// What is built for all vendors alike.
+#[derive(Debug)]
+pub(super) struct Ground<F: Format + 'static> {
+    /// The rest of the reserve.
+    pub arena: Arena,
+    /// What the handlers share.
+    pub shared: &'static Shared<F, Pool>,
+    /// Root of the nested tables.
+    pub nested: u64,
+    /// Root of the VMM's own.
+    pub host: u64,
+    pub idt: HostIdt,
+    /// All of the reserve.
+    pub reserve: Range<u64>,
+    /// Bytes that will be left for copies.
+    pub room: u64,
+}
+
+/// What the monitor says of its memory.
+#[derive(Debug)]
+pub(super) struct Extent {
+    /// All of the reserve.
+    pub reserve: Range<u64>,
+    /// Bytes that are left for copies.
+    pub room: u64,
+}
+
+/// The plan says that it is there.
+pub(super) const DRY: BuildError = BuildError::Map(MapError::Dry);
+
+impl<F: Format> Ground<F> {
+    /// Divides the reserve and builds page tables. `kind` tells the memory type of a stretch for the nested ones.
+    pub fn lay(
+        reserve: Option<Reserve>,
+        map: &MemoryMap,
+        wishes: &Wishes,
+        kind: impl Fn(Range<u64>) -> Option<MemoryType> + Copy,
+    ) -> Result<Self, BuildError> {
         let reserve = reserve.ok_or(BuildError::NoReserve)?;
         let [image_start, text_end, constants_end, data_end] = image_bounds();
         let memory_end = map.iter().map(|region| region.end).max().unwrap_or(0);
         let layout = Layout {
-            largest: if Real.leaf(0x8000_0001).edx & 1 << 26 != 0 { Size::Huge } else { Size::Large },
+            largest: wishes.largest,
             top: memory_end.next_multiple_of(Size::Huge.bytes()).max(LEAST_TOP),
             absent: reserve.start..reserve.start + reserve.length,
             text: image_start..text_end,
             constants: text_end..constants_end,
         };
-        let cpus = machine::cpu::count();
-        let tables = tables_needed(&layout, always_write_back).map_err(BuildError::Map)? + host_tables(map);
+        let tables = tables_needed(&layout, kind).map_err(BuildError::Map)? + host_tables(map);
         let needs = Needs {
-            cpus: cpus as u64,
-            block: size_of::<Block<Cpu>>() as u64,
+            cpus: machine::cpu::count() as u64,
+            block: wishes.block,
             host: size_of::<HostCpu>() as u64,
             // Permission maps, IDT, sink, shared.
-            common: (MSR_MAP + IO_MAP) as u64 + 3 * PAGE + size_of::<Shared<Npt, Pool>>() as u64,
+            common: wishes.maps + 3 * PAGE + size_of::<Shared<F, Pool>>() as u64,
             tables,
             memory: map.total(RegionKind::Usable),
         };
         let plan = plan(reserve.length, &needs).map_err(BuildError::Plan)?;
         // SAFETY: the boot code hands the reserve over once; it is mapped like all RAM.
         let mut arena = unsafe { Arena::new(reserve) };
-        // The plan says that all of this is there.
-        let dry = BuildError::Map(MapError::Dry);
-        let mut pool = Pool(arena.tables(plan.tables.length / PAGE).ok_or(dry)?);
-        let host =
-            host_tree(&mut pool, map, [image_start, text_end, constants_end, data_end], layout.largest)
-                .map_err(BuildError::Map)?;
-        let nested =
-            build_identity::<Npt, _>(&mut pool, &layout, always_write_back).map_err(BuildError::Map)?;
-        let maps = permission_maps(&mut arena, nested.root()).ok_or(dry)?;
-        let sink = &raw const *arena.bytes::<4096>().ok_or(dry)? as u64;
+        let mut pool = Pool(arena.tables(plan.tables.length / PAGE).ok_or(DRY)?);
+        let host = host_tree(&mut pool, map, [image_start, text_end, constants_end, data_end], host_leaves())
+            .map_err(BuildError::Map)?;
+        let nested = build_identity::<F, _>(&mut pool, &layout, kind).map_err(BuildError::Map)?;
+        let root = nested.root();
+        let sink = &raw const *arena.bytes::<4096>().ok_or(DRY)? as u64;
         let bounds = Bounds { text: layout.text.clone(), reserve: layout.absent.clone(), memory_end };
-        let shared = arena.place(Shared::new(bounds, Memory::new(nested, pool, sink))).ok_or(dry)?;
-        let idt = HostIdt::build(&mut arena).ok_or(dry)?;
-        let limits = limits();
-        let mut blocks = [None; MAX_CPUS];
-        for block in blocks.iter_mut().take(cpus) {
-            let world = HostCpu::build(&mut arena).ok_or(dry)?;
-            let new = Block::new(world, &idt, host.root(), Cpu { shared, limits, entered: false });
-            let place = arena.place(new).ok_or(dry)?;
-            set_up(&mut place.guest.control, maps);
-            *block = Some(Pointer(place));
+        let shared = arena.place(Shared::new(bounds, Memory::new(nested, pool, sink))).ok_or(DRY)?;
+        let idt = HostIdt::build(&mut arena).ok_or(DRY)?;
+        let (reserve, room) = (layout.absent, plan.arena.length);
+        Ok(Self { arena, shared, nested: root, host: host.root(), idt, reserve, room })
+    }
+
+    /// What is told of it.
+    pub fn extent(self) -> Extent {
+        Extent { reserve: self.reserve, room: self.room }
+    }
+
+    /// A block for each CPU, made with the CPU's world.
+    pub fn blocks<B: 'static>(
+        &mut self,
+        mut make: impl FnMut(&'static HostCpu, &Self) -> B,
+        mut settle: impl FnMut(&mut B, &'static HostCpu, &Self) -> Result<(), BuildError>,
+    ) -> Result<Blocks<B>, BuildError> {
+        let mut blocks = Blocks::NONE;
+        for cpu in 0..machine::cpu::count() {
+            let world = HostCpu::build(&mut self.arena).ok_or(DRY)?;
+            let new = make(world, self);
+            let place = self.arena.place(new).ok_or(DRY)?;
+            settle(place, world, self)?;
+            blocks.put(cpu, place);
         }
-        Ok(Self {
-            blocks,
-            shared,
-            limits,
-            nested: is_nested(&Real),
-            arena: plan.arena.length,
-            reserve: layout.absent,
-        })
+        Ok(blocks)
     }
 }
 
-/// MSRs that are the VMM's own can't be written; ports are free.
-fn permission_maps(arena: &mut Arena, nested: u64) -> Option<Maps> {
-    let registers = arena.bytes::<MSR_MAP>()?;
-    for register in [msr::EFER, msr::VM_CR, msr::VM_HSAVE_PA, msr::SVM_KEY] {
-        intercept_write(registers, register);
-    }
-    let msr = registers.as_ptr() as u64;
-    let io = arena.bytes::<IO_MAP>()?.as_ptr() as u64;
-    Some(Maps { msr, io, nested })
+/// The largest leaves of the VMM's own tables: those of the CPU.
+fn host_leaves() -> Size {
+    if Real.leaf(0x8000_0001).edx & 1 << 26 != 0 { Size::Huge } else { Size::Large }
 }
 
 /// A bound of the tables that the VMM's own address space takes.
@@ -188,18 +222,4 @@ fn host_tree(
         tree.map(pool, base..base + PAGE, Rights::READ_WRITE, MemoryType::Uncached)?;
     }
     Ok(tree)
-}
-
-/// What the CPU says about itself.
-fn limits() -> Limits {
-    let extended = Real.leaf(0x8000_0001);
-    Limits {
-        physical_bits: Real.leaf(0x8000_0008).eax & 0xff,
-        asids: Real.leaf(0x8000_000a).ebx,
-        long_mode: extended.edx & 1 << 29 != 0,
-        // What the system has set was accepted by MOV CR4 and WRMSR, which know more rules than CPUID tells; what it has
-        // not, a switch never sets.
-        cr4: machine::cpu::cr4(),
-        efer: machine::cpu::efer() | EFER_SVME,
-    }
 }

@@ -18,10 +18,12 @@
 
 pub mod controls;
 mod guest;
-mod setup;
+pub mod mtrr;
+pub mod setup;
 mod state;
 
 pub use controls::{Controls, Flush, MissingControl, Word};
 pub use guest::Guest;
+pub use mtrr::Mtrrs;
 pub use setup::{Host, Places, intercept_msrs, set_up};
 pub use state::{load, store};

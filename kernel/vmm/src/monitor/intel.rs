@@ -1,0 +1,246 @@
+//! Intel's part of the monitor.
+
+use super::build::{BuildError, DRY, Extent, Ground, Pool, Wishes};
+use super::real::Real;
+use super::{Blocks, EnterError};
+use crate::availability::{feature_control_to_set, vmx_allowed, vmx_availability};
+use crate::exits::{self, Stop};
+use crate::nested::{Ept, Size};
+use crate::shared::Shared;
+use crate::vmx::setup::VPID;
+use crate::vmx::{self as logic, Controls, Guest, Host, Mtrrs, Places};
+use machine::memory::map::MemoryMap;
+use machine::memory::reserve::Reserve;
+use machine::state::{Hardware, Privileged, Register, Selector, capture, capture_unswitched};
+use machine::virtualization::vmx::{self, Block, Current, Handler};
+use machine::virtualization::{HostCpu, Next};
+use x86defs::cpuid::Source;
+use x86defs::registers::{CR0_NE, CR4_PGE, CR4_VMXE, RFLAGS_FIXED, msr};
+use x86defs::vmx::capability::{Capabilities, EPT_1G, msr::FEATURE_CONTROL};
+use x86defs::vmx::field::{Vmcs, guest, host};
+use x86defs::vmx::{ept, permission::MSR_BITMAP};
+
+/// Leaf 1, EDX: memory type range registers.
+const LEAF1_EDX_MTRR: u32 = 1 << 12;
+/// What VMLAUNCH's refusal of the guest's state makes [`vmx::launch`] return: VMX is off again then.
+const REFUSED_STATE: u64 = 2;
+
+/// What the handler keeps for each CPU.
+#[derive(Debug)]
+pub(super) struct Cpu {
+    shared: &'static Shared<Ept, Pool>,
+    /// Kind and operand of the INVEPT that flushes nested translations.
+    flush: (u64, u64),
+    /// The guest has run: from then on a refused entry is not the switch's failure.
+    entered: bool,
+}
+
+/// The monitor on a CPU with VMX.
+#[derive(Debug)]
+pub(super) struct Vmx {
+    blocks: Blocks<Block<Cpu>>,
+    pub shared: &'static Shared<Ept, Pool>,
+    controls: Controls,
+}
+
+fn feature_control() -> u64 {
+    // SAFETY: CPUID announces VMX, or nobody would ask.
+    unsafe { vmx::capability(FEATURE_CONTROL) }
+}
+
+impl Vmx {
+    pub fn build(reserve: Option<Reserve>, map: &MemoryMap) -> Result<(Self, Extent), BuildError> {
+        // SAFETY: CPUID announces VMX, and registers are read that others say are there.
+        let can = Capabilities::read(|register| unsafe { vmx::capability(register) });
+        let controls = vmx_availability(feature_control(), &can).map_err(BuildError::Unavailable)?;
+        let wishes = Wishes {
+            largest: if can.has_ept_vpid(EPT_1G) { Size::Huge } else { Size::Large },
+            block: size_of::<Block<Cpu>>() as u64,
+            maps: MSR_BITMAP as u64,
+        };
+        let mtrrs = mtrrs();
+        let mut ground = Ground::lay(reserve, map, &wishes, |stretch| mtrrs.kind(stretch))?;
+        let bitmap = ground.arena.bytes::<MSR_BITMAP>().ok_or(DRY)?;
+        logic::intercept_msrs(bitmap);
+        let places = Places { msr_bitmap: bitmap.as_ptr() as u64, ept: ground.nested };
+        let flush = (controls.flush_ept as u64, ept::pointer(ground.nested));
+        let shared = ground.shared;
+        let make = |_: &_, _: &_| Block::new(can.revision(), Cpu { shared, flush, entered: false });
+        let settle = |block: &mut Block<Cpu>, world: &'static HostCpu, ground: &Ground<Ept>| {
+            machine::cpu::without_interrupts(|| {
+                open_feature_control();
+                // SAFETY: the CPU has VMX, firmware allows it, and nobody else uses it; another CPU's structure can be filled in
+                // here, for it goes back to memory.
+                if !unsafe { vmx::enable(block) } {
+                    return Err(BuildError::VmxRefused);
+                }
+                // SAFETY: just enabled.
+                let mut vmcs = unsafe { Current::new() };
+                logic::set_up(&mut vmcs, &controls, places, &can);
+                host(block, world, ground).write(&mut vmcs);
+                // SAFETY: enabled above.
+                unsafe { vmx::disable(block) };
+                Ok(())
+            })
+        };
+        let blocks = ground.blocks(make, settle)?;
+        Ok((Self { blocks, shared, controls }, ground.extent()))
+    }
+
+    pub fn check(&self, cpu: usize) -> Result<(), EnterError> {
+        self.prepare(cpu)?;
+        self.undo(cpu);
+        Ok(())
+    }
+
+    #[inline]
+    pub fn prepare(&self, cpu: usize) -> Result<(), EnterError> {
+        let block = self.blocks.of(cpu)?;
+        vmx_allowed(feature_control()).map_err(EnterError::Unavailable)?;
+        open_feature_control();
+        let state = &mut block.head.state;
+        // SAFETY: interrupts are off; nothing is written through it.
+        let cpu = unsafe { Hardware::new() };
+        capture(&cpu, state).map_err(EnterError::Capture)?;
+        // The jump fills in the real ones.
+        state.rflags = RFLAGS_FIXED;
+        block.data.entered = false;
+        // SAFETY: availability was looked at when the monitor was built, firmware's word above; the block is in the reserve for
+        // good.
+        if !unsafe { vmx::enable(block) } {
+            return Err(EnterError::Refused);
+        }
+        // SAFETY: just enabled.
+        let mut vmcs = unsafe { Current::new() };
+        logic::load(&mut vmcs, &block.head.state);
+        // In the VMM, too, the CPU knows who it is: last words need it.
+        vmcs.write(host::GS_BASE, block.head.state.segments.gs.base);
+        let (kind, pointer) = block.data.flush;
+        // SAFETY: VMX is on, and the CPU has these kinds. What ran on the bare machine meanwhile left translations stale.
+        unsafe {
+            vmx::invalidate_ept(kind, pointer);
+            if let Some(kind) = self.controls.flush_vpid {
+                vmx::invalidate_vpid(kind as u64, VPID);
+            }
+        }
+        Ok(())
+    }
+
+    pub fn undo(&self, cpu: usize) {
+        if let Ok(block) = self.blocks.of(cpu) {
+            // SAFETY: this CPU is on the bare machine with virtualization switched on by `prepare`.
+            unsafe { vmx::disable(block) };
+        }
+    }
+
+    #[inline]
+    pub fn launch(&self, cpu: usize) -> Result<(), EnterError> {
+        // SAFETY: `prepare` has filled the structure from this CPU's state, which has not changed.
+        match unsafe { vmx::launch() } {
+            0 => Ok(()),
+            REFUSED_STATE => Err(EnterError::Refused),
+            _ => {
+                self.undo(cpu);
+                Err(EnterError::Refused)
+            }
+        }
+    }
+
+    #[inline(always)]
+    pub fn call(&self, number: u64, first: u64, second: u64) -> (u64, u64) {
+        vmx::hypercall(number, first, second)
+    }
+}
+
+/// Firmware that does not care leaves the register open, and VMXON wants it locked.
+fn open_feature_control() {
+    if let Some(value) = feature_control_to_set(feature_control()) {
+        // SAFETY: not locked.
+        unsafe { vmx::set_feature_control(value) };
+    }
+}
+
+fn mtrrs() -> Mtrrs {
+    if Real.leaf(1).edx & LEAF1_EDX_MTRR == 0 {
+        return Mtrrs::default();
+    }
+    // SAFETY: CPUID announces them, and those are read that the first says are there.
+    Mtrrs::from_msrs(|register| unsafe { vmx::capability(register) })
+}
+
+/// What exits load, the base of GS excepted: that is the CPU's own.
+fn host(block: &Block<Cpu>, world: &'static HostCpu, ground: &Ground<Ept>) -> Host {
+    // SAFETY: interrupts are off; nothing is written through it.
+    let cpu = unsafe { Hardware::new() };
+    // SAFETY: the world was made for this block.
+    let (rsp, rip) = unsafe { vmx::landing(block, world.stack_top()) };
+    let task = world.task();
+    Host {
+        cr0: cpu.read(Register::Cr0) | CR0_NE,
+        cr3: ground.host,
+        // Without global pages, so that leaving flushes all translations.
+        cr4: cpu.read(Register::Cr4) & !CR4_PGE | CR4_VMXE,
+        efer: cpu.msr(msr::EFER),
+        pat: cpu.msr(msr::PAT),
+        cs: cpu.selector(Selector::Cs),
+        ss: cpu.selector(Selector::Ss),
+        tr: task.selector,
+        fs_base: 0,
+        gs_base: 0,
+        tr_base: task.base,
+        gdtr_base: world.gdt().base,
+        idtr_base: ground.idt.register().base,
+        rsp,
+        rip,
+    }
+}
+
+impl Handler for Cpu {
+    fn exit(block: &mut Block<Self>) -> Next {
+        // SAFETY: in the VMM there is a current structure.
+        let mut vmcs = unsafe { Current::new() };
+        let mut guest = Guest::new(&mut vmcs, &mut block.head.registers);
+        let next = exits::handle(&mut guest, block.data.shared, &Real);
+        let stale = guest.stale;
+        match next {
+            exits::Next::Resume => {
+                block.data.entered = true;
+                if stale {
+                    let (kind, pointer) = block.data.flush;
+                    // SAFETY: VMX is on, and the CPU has this kind.
+                    unsafe { vmx::invalidate_ept(kind, pointer) };
+                }
+                Next::Resume
+            }
+            exits::Next::Leave => leave(block, &vmcs),
+            exits::Next::Refused if !block.data.entered => {
+                block.head.registers.rax = REFUSED_STATE;
+                leave(block, &vmcs)
+            }
+            exits::Next::Refused => stop(&vmcs, Stop::Unexpected(u64::MAX)),
+            exits::Next::Stop(reason) => stop(&vmcs, reason),
+        }
+    }
+}
+
+/// Takes the state that the system goes on with.
+#[inline]
+fn leave(block: &mut Block<Cpu>, vmcs: &Current) -> Next {
+    let state = &mut block.head.state;
+    logic::store(vmcs, state);
+    // SAFETY: interrupts are off; nothing is written through it.
+    capture_unswitched(&unsafe { Hardware::new() }, state);
+    state.registers = block.head.registers;
+    Next::Leave
+}
+
+#[cold]
+fn stop(vmcs: &Current, reason: Stop) -> ! {
+    panic!(
+        "the system stopped in guest mode by {} ({reason:?}): rip {:#x}, rsp {:#x}, cr3 {:#x}",
+        reason.name(),
+        vmcs.read(guest::RIP),
+        vmcs.read(guest::RSP),
+        vmcs.read(guest::CR3)
+    )
+}
