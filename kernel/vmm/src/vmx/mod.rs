@@ -16,6 +16,7 @@
 //!
 //! Source: Intel SDM vol. 3, chapters 24 to 33; section numbers are those of the edition that counts "VMCS" as chapter 25.
 
+pub mod checks;
 pub mod controls;
 mod guest;
 mod setup;
