@@ -19,10 +19,14 @@
 pub mod checks;
 pub mod controls;
 mod guest;
+pub mod mtrr;
+mod refusal;
 mod setup;
 mod state;
 
 pub use controls::{Controls, Flush, MissingControl, Word};
 pub use guest::Guest;
+pub use mtrr::Mtrrs;
+pub use refusal::Refusal;
 pub use setup::{Host, Places, intercept_msrs, set_up};
 pub use state::{load, store};
