@@ -25,7 +25,8 @@ const UNUSED_SECONDARY: u32 = secondary::VIRTUALIZE_APIC_ACCESSES
     | secondary::EPT_VIOLATION_EXCEPTION
     | secondary::MODE_BASED_EXECUTE
     | secondary::SUBPAGE_WRITE_PERMISSIONS
-    | secondary::PT_USES_GUEST_PHYSICAL;
+    | secondary::PT_USES_GUEST_PHYSICAL
+    | secondary::USE_TSC_SCALING;
 const UNUSED_EXIT: u32 = exit::LOAD_PERF_GLOBAL_CTRL
     | exit::CLEAR_RTIT_CTL
     | exit::LOAD_CET_STATE

@@ -13,8 +13,8 @@ use x86defs::vmx::control::{entry, pin};
 use x86defs::vmx::field::{Vmcs, control, guest};
 use x86defs::vmx::interruption::{self, VALID, activity, interruptibility, kind, pending_debug};
 
-/// Bits that DEBUGCTL has: LBR, BTF, bus-lock detection, tracing and freezing, RTM.
-const DEBUGCTL: u64 = 0b111 | 0x7f << 6 | 0b11 << 14;
+/// Bits that DEBUGCTL has: LBR, BTF, bus-lock detection; tracing, freezing, RTM.
+const DEBUGCTL: u64 = 0b111 | 0x3ff << 6;
 /// Bits of RFLAGS that are always zero.
 const RFLAGS_ZERO: u64 = !0 << 22 | 1 << 15 | 1 << 5 | 1 << 3;
 /// Bits of a present page-directory-pointer entry that are always zero, below the physical addresses' end.

@@ -27,10 +27,10 @@ fn execution_rules_are_seen_broken() {
             (|v| v.write(control::PIN, 0), V::Pin(0)),
             (|v| set(v, control::PIN, 1 << 8), V::Pin(0x116)),
             (|v| clear(v, control::PRIMARY, 2), V::Primary(0x9400_6170)),
-            (|v| set(v, control::SECONDARY, 1 << 31), V::Secondary(0x8410_10aa)),
+            (|v| set(v, control::SECONDARY, 1 << 31), V::Secondary(0x8010_10aa)),
             (|v| set(v, control::PIN, pin::PROCESS_POSTED_INTERRUPTS), V::Unused(0x80)),
             (|v| set(v, control::PRIMARY, primary::USE_TPR_SHADOW), V::Unused(1 << 21)),
-            (|v| set(v, control::SECONDARY, secondary::VMCS_SHADOWING), V::Unused(1 << 14)),
+            (|v| set(v, control::SECONDARY, secondary::ENABLE_VM_FUNCTIONS), V::Unused(1 << 13)),
             (|v| v.write(control::CR3_TARGET_COUNT, 5), V::Cr3Targets(5)),
             (
                 |v| {
@@ -53,13 +53,13 @@ fn execution_rules_are_seen_broken() {
             (|v| v.write(control::VPID, 0), V::VpidZero(0)),
             (|v| v.write(control::EPT_POINTER, 0x20_0006), V::EptPointer(0x20_0006)),
             (|v| v.write(control::EPT_POINTER, 1 << 40 | 0x1e), V::EptPointer(1 << 40 | 0x1e)),
-            (|v| clear(v, control::SECONDARY, 2), V::UnrestrictedWithoutEpt(0x0410_10a8)),
+            (|v| clear(v, control::SECONDARY, 2), V::UnrestrictedWithoutEpt(0x0010_10a8)),
             (
                 |v| {
                     clear(v, control::SECONDARY, 0x82);
                     set(v, control::SECONDARY, secondary::ENABLE_PML);
                 },
-                V::PmlWithoutEpt(0x0412_1028),
+                V::PmlWithoutEpt(0x0012_1028),
             ),
             (
                 |v| {
@@ -79,7 +79,7 @@ fn exit_and_entry_rules_are_seen_broken() {
         &limits(),
         &[
             (|v| clear(v, control::EXIT, 1), V::Exit(0x003f_6ffe)),
-            (|v| set(v, control::EXIT, exit::LOAD_CET_STATE), V::Unused(1 << 28)),
+            (|v| set(v, control::EXIT, exit::CLEAR_RTIT_CTL), V::Unused(1 << 25)),
             (|v| set(v, control::EXIT, exit::SAVE_PREEMPTION_TIMER), V::SaveTimer(0x007f_6fff)),
             (
                 |v| {
@@ -96,7 +96,7 @@ fn exit_and_entry_rules_are_seen_broken() {
                 V::ExitMsrLoad((1 << 40) - 16),
             ),
             (|v| clear(v, control::ENTRY, 1), V::Entry(0xd3fe)),
-            (|v| set(v, control::ENTRY, entry::LOAD_CET_STATE), V::Unused(1 << 20)),
+            (|v| set(v, control::ENTRY, entry::LOAD_RTIT_CTL), V::Unused(1 << 18)),
             (
                 |v| {
                     v.write(control::ENTRY_MSR_LOAD_COUNT, 1);

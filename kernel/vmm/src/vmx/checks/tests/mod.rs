@@ -25,7 +25,7 @@ const PAT: u64 = 0x0007_0406_0007_0406;
 const HOLE: u64 = 1 << 47;
 
 fn limits() -> Limits {
-    Limits { can: cpus::RECENT, physical_bits: 40, linear_bits: 48, efer: EFER }
+    Limits { can: cpus::ICE_LAKE, physical_bits: 40, linear_bits: 48, efer: EFER }
 }
 
 /// The state of a system in 64-bit mode at privilege level 0.
@@ -132,7 +132,7 @@ fn each_is_seen(base: fn() -> Image, limits: &Limits, table: &[(Break, Violation
 #[test]
 fn what_a_switch_makes_is_sound() {
     assert_eq!(check(&sound(), &limits()), Ok(()));
-    for can in [cpus::BOCHS_SKYLAKE_X, cpus::SKYLAKE_CLIENT, cpus::HASWELL, cpus::SANDY_BRIDGE] {
+    for can in [cpus::BOCHS_SKYLAKE_X, cpus::ARROW_LAKE, cpus::BROADWELL, cpus::SANDY_BRIDGE] {
         let controls = Controls::for_sleeping_system(&can).unwrap();
         let mut vmcs = sound();
         controls.write(&mut vmcs);
