@@ -30,12 +30,15 @@ pub use build::BuildError;
 pub enum Violation {
     /// AMD's.
     Svm(crate::svm::checks::Violation),
+    /// Intel's.
+    Vmx(crate::vmx::checks::Violation),
 }
 
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Svm(violation) => violation.fmt(f),
+            Self::Vmx(violation) => violation.fmt(f),
         }
     }
 }
@@ -51,6 +54,8 @@ pub enum EnterError {
     Violation(Violation),
     /// The CPU refused the control block, without saying why.
     Refused,
+    /// The CPU refused the control block.
+    Entry(crate::vmx::Refusal),
     /// The monitor was built for fewer CPUs.
     NoBlock,
 }
@@ -61,6 +66,7 @@ impl fmt::Display for EnterError {
             Self::Unavailable(reason) => reason.fmt(f),
             Self::Capture(error) => error.fmt(f),
             Self::Violation(violation) => write!(f, "the control block is not sound: {violation}"),
+            Self::Entry(refusal) => refusal.fmt(f),
             Self::Refused => f.write_str("the CPU refused the control block"),
             Self::NoBlock => f.write_str("the monitor knows nothing of this CPU"),
         }

@@ -2,7 +2,7 @@
 
 use super::{GENERAL_PROTECTION, Next, Platform, Stop};
 use crate::call::Count;
-use crate::nested::{Format, MemoryType, Resolution, Rights, Tables};
+use crate::nested::{Format, Resolution, Rights, Tables};
 use crate::shared::{Report, Shared};
 use crate::vcpu::{Access, Vcpu};
 
@@ -53,7 +53,7 @@ pub(super) fn handle<V: Vcpu, F: Format, T: Tables>(
     }
     shared.count(Count::Nested);
     let range = start..start + DEVICE_PIECE;
-    match memory.tree.map(&mut memory.tables, range, Rights::ALL, MemoryType::WriteBack) {
+    match memory.tree.map(&mut memory.tables, range, Rights::ALL, F::UNKNOWN) {
         Ok(()) => Next::Resume,
         Err(_) => Next::Stop(Stop::Dry),
     }

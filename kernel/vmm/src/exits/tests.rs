@@ -67,7 +67,7 @@ const TEXT: u64 = 0x20_0000;
 const RESERVE: u64 = 0x1000_0000;
 const MEMORY_END: u64 = 0x2000_0000;
 
-fn shared(limit: usize) -> Shared<Npt, Heap> {
+fn shared<F: Format>(limit: usize) -> Shared<F, Heap> {
     let mut tables = Heap { tables: Vec::new(), limit };
     let tree = Tree::new(&mut tables, Size::Huge).unwrap();
     tree.map(&mut tables, 0..1 << 30, Rights::ALL, MemoryType::WriteBack).unwrap();

@@ -2,13 +2,14 @@
 
 use super::build::{BuildError, DRY, Extent, Ground, Pool, Wishes};
 use super::real::Real;
-use super::{Blocks, EnterError};
+use super::{Blocks, EnterError, Violation};
 use crate::availability::{feature_control_to_set, vmx_allowed, vmx_availability};
 use crate::exits::{self, Stop};
 use crate::nested::{Ept, Size};
 use crate::shared::Shared;
+use crate::vmx::checks::{Limits, check};
 use crate::vmx::setup::VPID;
-use crate::vmx::{self as logic, Controls, Guest, Host, Mtrrs, Places};
+use crate::vmx::{self as logic, Controls, Guest, Host, Mtrrs, Places, Refusal};
 use machine::memory::map::MemoryMap;
 use machine::memory::reserve::Reserve;
 use machine::state::{Hardware, Privileged, Register, Selector, capture, capture_unswitched};
@@ -31,8 +32,12 @@ pub(super) struct Cpu {
     shared: &'static Shared<Ept, Pool>,
     /// Kind and operand of the INVEPT that flushes nested translations.
     flush: (u64, u64),
+    /// For the checks of debug builds, and to say what a CPU does not.
+    limits: Limits,
     /// The guest has run: from then on a refused entry is not the switch's failure.
     entered: bool,
+    /// Why the guest's state was refused.
+    refused: Option<EnterError>,
 }
 
 /// The monitor on a CPU with VMX.
@@ -41,6 +46,7 @@ pub(super) struct Vmx {
     blocks: Blocks<Block<Cpu>>,
     pub shared: &'static Shared<Ept, Pool>,
     controls: Controls,
+    limits: Limits,
 }
 
 fn feature_control() -> u64 {
@@ -59,13 +65,15 @@ impl Vmx {
             maps: MSR_BITMAP as u64,
         };
         let mtrrs = mtrrs();
-        let mut ground = Ground::lay(reserve, map, &wishes, |stretch| mtrrs.kind(stretch))?;
+        let mut ground = Ground::lay(reserve, map, &wishes, |stretch| mtrrs.memory_type(stretch))?;
         let bitmap = ground.arena.bytes::<MSR_BITMAP>().ok_or(DRY)?;
         logic::intercept_msrs(bitmap);
         let places = Places { msr_bitmap: bitmap.as_ptr() as u64, ept: ground.nested };
         let flush = (controls.flush_ept as u64, ept::pointer(ground.nested));
-        let shared = ground.shared;
-        let make = |_: &_, _: &_| Block::new(can.revision(), Cpu { shared, flush, entered: false });
+        let (shared, limits) = (ground.shared, limits(can));
+        let make = |_: &_, _: &_| {
+            Block::new(can.revision(), Cpu { shared, flush, limits, entered: false, refused: None })
+        };
         let settle = |block: &mut Block<Cpu>, world: &'static HostCpu, ground: &Ground<Ept>| {
             machine::cpu::without_interrupts(|| {
                 open_feature_control();
@@ -84,18 +92,20 @@ impl Vmx {
             })
         };
         let blocks = ground.blocks(make, settle)?;
-        Ok((Self { blocks, shared, controls }, ground.extent()))
+        Ok((Self { blocks, shared, controls, limits }, ground.extent()))
     }
 
     pub fn check(&self, cpu: usize) -> Result<(), EnterError> {
         self.prepare(cpu)?;
+        // SAFETY: `prepare` has made one current.
+        let checked = violation(&unsafe { Current::new() }, &self.limits);
         self.undo(cpu);
-        Ok(())
+        checked
     }
 
     #[inline]
-    pub fn prepare(&self, cpu: usize) -> Result<(), EnterError> {
-        let block = self.blocks.of(cpu)?;
+    pub fn prepare(&self, number: usize) -> Result<(), EnterError> {
+        let block = self.blocks.of(number)?;
         vmx_allowed(feature_control()).map_err(EnterError::Unavailable)?;
         open_feature_control();
         let state = &mut block.head.state;
@@ -123,6 +133,9 @@ impl Vmx {
                 vmx::invalidate_vpid(kind as u64, VPID);
             }
         }
+        if cfg!(debug_assertions) {
+            violation(&vmcs, &self.limits).inspect_err(|_| self.undo(number))?;
+        }
         Ok(())
     }
 
@@ -138,10 +151,14 @@ impl Vmx {
         // SAFETY: `prepare` has filled the structure from this CPU's state, which has not changed.
         match unsafe { vmx::launch() } {
             0 => Ok(()),
-            REFUSED_STATE => Err(EnterError::Refused),
+            REFUSED_STATE => Err(self.blocks.of(cpu)?.data.refused.unwrap_or(EnterError::Refused)),
             _ => {
+                // SAFETY: VMX is still on.
+                let vmcs = unsafe { Current::new() };
+                let why = violation(&vmcs, &self.limits).err();
+                let said = EnterError::Entry(Refusal::of_instruction(&vmcs));
                 self.undo(cpu);
-                Err(EnterError::Refused)
+                Err(why.unwrap_or(said))
             }
         }
     }
@@ -161,11 +178,9 @@ fn open_feature_control() {
 }
 
 fn mtrrs() -> Mtrrs {
-    if Real.leaf(1).edx & LEAF1_EDX_MTRR == 0 {
-        return Mtrrs::default();
-    }
-    // SAFETY: CPUID announces them, and those are read that the first says are there.
-    Mtrrs::from_msrs(|register| unsafe { vmx::capability(register) })
+    let supported = Real.leaf(1).edx & LEAF1_EDX_MTRR != 0;
+    // SAFETY: those are read that CPUID and the first say are there.
+    Mtrrs::read(supported, |register| unsafe { vmx::capability(register) })
 }
 
 /// What exits load, the base of GS excepted: that is the CPU's own.
@@ -205,6 +220,11 @@ impl Handler for Cpu {
         match next {
             exits::Next::Resume => {
                 block.data.entered = true;
+                if cfg!(debug_assertions)
+                    && let Err(violation) = violation(&vmcs, &block.data.limits)
+                {
+                    panic!("after an exit {violation}");
+                }
                 if stale {
                     let (kind, pointer) = block.data.flush;
                     // SAFETY: VMX is on, and the CPU has this kind.
@@ -214,12 +234,31 @@ impl Handler for Cpu {
             }
             exits::Next::Leave => leave(block, &vmcs),
             exits::Next::Refused if !block.data.entered => {
+                // The CPU names at best the area: the rule is more.
+                let said = Refusal::of_exit(&vmcs).map(EnterError::Entry);
+                block.data.refused = violation(&vmcs, &block.data.limits).err().or(said);
                 block.head.registers.rax = REFUSED_STATE;
                 leave(block, &vmcs)
             }
             exits::Next::Refused => stop(&vmcs, Stop::Unexpected(u64::MAX)),
             exits::Next::Stop(reason) => stop(&vmcs, reason),
         }
+    }
+}
+
+fn violation(vmcs: &Current, limits: &Limits) -> Result<(), EnterError> {
+    check(vmcs, limits).map_err(|violation| EnterError::Violation(Violation::Vmx(violation)))
+}
+
+/// What the CPU says about itself.
+fn limits(can: Capabilities) -> Limits {
+    let widths = Real.leaf(0x8000_0008).eax;
+    Limits {
+        can,
+        physical_bits: widths & 0xff,
+        linear_bits: widths >> 8 & 0xff,
+        // What the system has set was accepted by WRMSR; what it has not, a switch never sets.
+        efer: machine::cpu::efer(),
     }
 }
 

@@ -13,6 +13,9 @@ const WATCHED: u64 = 1 << 52;
 ///
 /// `size` is always that of leaves at the entry's level.
 pub trait Format {
+    /// The type of memory that nobody knows anything of: devices, beyond what was prepared. The strictest that leaves the last
+    /// word to whoever else has one.
+    const UNKNOWN: MemoryType;
     /// The entry that links a lower table, with all rights: leaves alone decide.
     fn table(address: u64) -> u64;
     /// The entry that maps `size` bytes at `address`, a multiple of `size`.
@@ -108,6 +111,9 @@ impl<const USER: bool> Amd64<USER> {
 }
 
 impl<const USER: bool> Format for Amd64<USER> {
+    /// The MTRRs combine with it (APM vol. 2, 15.25.8).
+    const UNKNOWN: MemoryType = MemoryType::WriteBack;
+
     #[inline]
     fn table(address: u64) -> u64 {
         address | Self::COMMON | WRITE
@@ -193,6 +199,9 @@ const EPT_ACCESSED: u64 = 1 << 8;
 const EPT_DIRTY: u64 = 1 << 9;
 
 impl Format for Ept {
+    /// The MTRRs no longer count; the guest's PAT can still make it write combining (29.3.7.2).
+    const UNKNOWN: MemoryType = MemoryType::Uncached;
+
     #[inline]
     fn table(address: u64) -> u64 {
         address | EPT_READ | EPT_WRITE | EPT_EXECUTE | EPT_ACCESSED

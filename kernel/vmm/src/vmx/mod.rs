@@ -16,14 +16,17 @@
 //!
 //! Source: Intel SDM vol. 3, chapters 24 to 33; section numbers are those of the edition that counts "VMCS" as chapter 25.
 
+pub mod checks;
 pub mod controls;
 mod guest;
 pub mod mtrr;
+mod refusal;
 pub mod setup;
 mod state;
 
 pub use controls::{Controls, Flush, MissingControl, Word};
 pub use guest::Guest;
 pub use mtrr::Mtrrs;
+pub use refusal::Refusal;
 pub use setup::{Host, Places, intercept_msrs, set_up};
 pub use state::{load, store};

@@ -1,102 +1,138 @@
-//! Memory types for the nested tables. In a guest with EPT the MTRRs don't count (SDM vol. 3, 29.3.7): the leaves' types take
-//! their place, and combine with the guest's PAT as the MTRRs did.
+//! The memory types that firmware has set by range: EPT replaces the MTRRs, so what they say has to go into its leaves.
 //!
-//! Source: SDM vol. 3, 12.11.
+//! Source: Intel SDM vol. 3, 12.11 ("Memory Type Range Registers"), 29.3.7.
+
+#[cfg(test)]
+mod tests;
 
 use crate::nested::MemoryType;
 use core::ops::Range;
 
-const PAGE: u64 = 4096;
-/// What fixed-range registers describe ends here.
-const FIXED_END: u64 = 1 << 20;
+/// Numbers of the registers.
+const CAPABILITY: u32 = 0xfe;
+const DEFAULT_TYPE: u32 = 0x2ff;
+const FIRST_BASE: u32 = 0x200;
+/// The fixed-range registers, in the order of what they cover.
+const FIXED: [u32; 11] = [0x250, 0x258, 0x259, 0x268, 0x269, 0x26a, 0x26b, 0x26c, 0x26d, 0x26e, 0x26f];
+/// Where the fixed ranges of 16 KiB and of 4 KiB begin, and where all end.
+const FIXED_16K: u64 = 0x8_0000;
+const FIXED_4K: u64 = 0xc_0000;
+const FIXED_END: u64 = 0x10_0000;
 
-/// DEF_TYPE: all MTRRs count.
-const ENABLED: u64 = 1 << 11;
-/// DEF_TYPE: those of fixed ranges, too.
+/// Variable ranges that are looked at; CPUs have about ten.
+const VARIABLE: usize = 32;
+
+/// CAPABILITY: there are fixed ranges.
+const HAS_FIXED: u64 = 1 << 8;
+/// DEFAULT_TYPE: the fixed ranges count.
 const FIXED_ENABLED: u64 = 1 << 10;
-/// A variable range's mask: the pair counts.
+/// DEFAULT_TYPE: the MTRRs count.
+const ENABLED: u64 = 1 << 11;
+/// A mask register: the range counts.
 const VALID: u64 = 1 << 11;
+const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
 
-/// Registers of fixed ranges, in the order of their addresses.
-pub const FIXED: [u32; 11] = [0x250, 0x258, 0x259, 0x268, 0x269, 0x26a, 0x26b, 0x26c, 0x26d, 0x26e, 0x26f];
-/// IA32_MTRRCAP; bits 7 to 0 count the variable ranges.
-pub const CAPABILITY: u32 = 0xfe;
-/// IA32_MTRR_DEF_TYPE.
-pub const DEFAULT: u32 = 0x2ff;
-/// The first variable range's base; its mask and the other pairs follow.
-pub const VARIABLE: u32 = 0x200;
-/// Variable ranges that are kept; no CPU has more.
-const MOST: usize = 16;
-
-/// The registers' values.
+/// A variable range: addresses that agree with `base` where `mask` has ones.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Variable {
+    base: u64,
+    mask: u64,
+    kind: u8,
+}
+
+/// What the MTRRs say.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mtrrs {
-    /// IA32_MTRR_DEF_TYPE.
-    pub default: u64,
-    /// Fixed ranges.
-    pub fixed: [u64; FIXED.len()],
-    /// Base and mask of variable ranges.
-    pub variable: [(u64, u64); MOST],
+    /// Type of what no range covers; `None`: they are off, and everything is uncached.
+    default: Option<u8>,
+    /// One type a byte.
+    fixed: Option<[u64; FIXED.len()]>,
+    variable: [Variable; VARIABLE],
+    /// How many of them count.
+    count: usize,
 }
 
 impl Mtrrs {
-    /// Reads the registers.
-    pub fn from_msrs(read: impl Fn(u32) -> u64) -> Self {
-        let mut all = Self { default: read(DEFAULT), fixed: FIXED.map(&read), ..Self::default() };
-        let count = read(CAPABILITY) as u32 & 0xff;
-        for (pair, number) in all.variable.iter_mut().zip(0..count) {
-            *pair = (read(VARIABLE + 2 * number), read(VARIABLE + 2 * number + 1));
+    /// Asks the CPU. `read` is RDMSR. `supported` is CPUID leaf 1, EDX bit 12: CPUs without MTRRs have all memory uncached as
+    /// far as they are concerned.
+    pub fn read(supported: bool, mut read: impl FnMut(u32) -> u64) -> Self {
+        let mut all =
+            Self { default: None, fixed: None, variable: [Variable::default(); VARIABLE], count: 0 };
+        if !supported {
+            return all;
+        }
+        let (capability, default) = (read(CAPABILITY), read(DEFAULT_TYPE));
+        let ranges = (capability & 0xff) as u32;
+        // More ranges than any CPU has: nothing is certain but that uncached is safe.
+        if default & ENABLED == 0 || ranges as usize > VARIABLE {
+            return all;
+        }
+        all.default = Some(default as u8);
+        if capability & HAS_FIXED != 0 && default & FIXED_ENABLED != 0 {
+            all.fixed = Some(FIXED.map(&mut read));
+        }
+        for register in (FIRST_BASE..).step_by(2).take(ranges as usize) {
+            let (base, mask) = (read(register), read(register + 1));
+            if mask & VALID != 0 {
+                all.variable[all.count] =
+                    Variable { base: base & ADDRESS, mask: mask & ADDRESS, kind: base as u8 };
+                all.count += 1;
+            }
         }
         all
     }
 
-    /// The type of a stretch whose length is a power of two and divides its start; `None` where it has several.
-    pub fn kind(&self, stretch: Range<u64>) -> Option<MemoryType> {
-        if self.default & ENABLED == 0 {
-            return Some(MemoryType::Uncached);
+    /// The type that all of a stretch has, for [`build_identity`](crate::nested::build_identity): 4 KiB, 2 MiB or 1 GiB long,
+    /// aligned to its length. `None`: not the same everywhere, or that can't be told at once; never for 4 KiB.
+    #[must_use]
+    pub fn memory_type(&self, stretch: Range<u64>) -> Option<MemoryType> {
+        let Some(default) = self.default else { return Some(MemoryType::Uncached) };
+        if let Some(fixed) = &self.fixed
+            && stretch.start < FIXED_END
+        {
+            let single = stretch.end - stretch.start <= 4096;
+            return single.then(|| decode(fixed_type(fixed, stretch.start)));
         }
-        if self.default & FIXED_ENABLED != 0 && stretch.start < FIXED_END {
-            let is_page = stretch.end - stretch.start == PAGE;
-            return is_page.then(|| self.fixed(stretch.start));
-        }
-        let inside = stretch.end - stretch.start - 1;
+        // Address bits that are the same in the whole stretch.
+        let shared = !(stretch.end - stretch.start - 1);
+        let mut mixed = false;
         let mut found: Option<MemoryType> = None;
-        for (base, mask) in self.variable.into_iter().filter(|(_, mask)| mask & VALID != 0) {
-            let mask = mask & !(PAGE - 1);
-            if (stretch.start ^ base) & mask & !inside != 0 {
+        for range in &self.variable[..self.count] {
+            let apart = (stretch.start ^ range.base) & range.mask;
+            if apart & shared != 0 {
                 continue;
             }
-            if mask & inside != 0 {
-                // The range begins or ends within the stretch.
-                return None;
+            if range.mask & !shared != 0 {
+                mixed = true;
+                continue;
             }
-            let kind = decode(base as u8);
+            let kind = decode(range.kind);
             found = Some(found.map_or(kind, |other| overlap(kind, other)));
         }
-        Some(found.unwrap_or(decode(self.default as u8)))
-    }
-
-    /// 12.11.2.2: eight ranges of 64 KiB, sixteen of 16 KiB, sixty-four of 4 KiB, a byte each.
-    fn fixed(&self, address: u64) -> MemoryType {
-        let index = match address {
-            0..0x8_0000 => address >> 16,
-            0x8_0000..0xc_0000 => 8 + ((address - 0x8_0000) >> 14),
-            _ => 24 + ((address - 0xc_0000) >> 12),
-        } as usize;
-        decode((self.fixed[index / 8] >> (index % 8 * 8)) as u8)
+        match found {
+            // Nothing that reaches into the stretch can make that cached.
+            Some(MemoryType::Uncached) => found,
+            _ if mixed => None,
+            None => Some(decode(default)),
+            _ => found,
+        }
     }
 }
 
-/// 12.11.4.1: uncached wins, write through wins over write back; anything else is undefined, and uncached is safe.
-fn overlap(a: MemoryType, b: MemoryType) -> MemoryType {
-    use MemoryType::{Uncached, WriteBack, WriteThrough};
-    match (a, b) {
-        _ if a == b => a,
-        (WriteThrough, WriteBack) | (WriteBack, WriteThrough) => WriteThrough,
-        _ => Uncached,
-    }
+/// The type byte of an address below [`FIXED_END`].
+const fn fixed_type(fixed: &[u64; FIXED.len()], address: u64) -> u8 {
+    // Eight ranges a register: of 64 KiB, then of 16 KiB, then of 4 KiB.
+    let index = if address < FIXED_16K {
+        address >> 16
+    } else if address < FIXED_4K {
+        8 + ((address - FIXED_16K) >> 14)
+    } else {
+        24 + ((address - FIXED_4K) >> 12)
+    };
+    (fixed[(index / 8) as usize] >> (index % 8 * 8)) as u8
 }
 
+/// A type as the registers number it; reserved ones are uncached.
 const fn decode(kind: u8) -> MemoryType {
     match kind {
         1 => MemoryType::WriteCombining,
@@ -107,50 +143,12 @@ const fn decode(kind: u8) -> MemoryType {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// The type where two variable ranges overlap (12.11.4.1). What the manual leaves undefined is uncached.
+fn overlap(one: MemoryType, other: MemoryType) -> MemoryType {
     use MemoryType::{Uncached, WriteBack, WriteThrough};
-
-    const MIB: u64 = 1 << 20;
-
-    /// As SeaBIOS leaves them on a machine with 36 address bits: write back but for the top GiB below 4 GiB.
-    fn seabios() -> Mtrrs {
-        let mut mtrrs = Mtrrs { default: ENABLED | FIXED_ENABLED | 6, ..Mtrrs::default() };
-        mtrrs.fixed = [0x0606_0606_0606_0606; 11];
-        mtrrs.fixed[2] = 0; // 640 to 768 KiB: the screen
-        mtrrs.variable[0] = (0xc000_0000, 0xf_c000_0000 | VALID);
-        mtrrs
-    }
-
-    #[test]
-    fn ranges_have_their_types() {
-        let mtrrs = seabios();
-        assert_eq!(mtrrs.kind(0..PAGE), Some(WriteBack));
-        assert_eq!(mtrrs.kind(0xa_0000..0xa_1000), Some(Uncached));
-        assert_eq!(mtrrs.kind(0x9_f000..0xa_0000), Some(WriteBack));
-        assert_eq!(mtrrs.kind(0xc_0000..0xc_1000), Some(WriteBack));
-        assert_eq!(mtrrs.kind(0..2 * MIB), None);
-        assert_eq!(mtrrs.kind(2 * MIB..4 * MIB), Some(WriteBack));
-        assert_eq!(mtrrs.kind(0xc000_0000..0x1_0000_0000), Some(Uncached));
-        assert_eq!(mtrrs.kind(0xfee0_0000..0xfee0_1000), Some(Uncached));
-        assert_eq!(mtrrs.kind(0..1 << 32), None);
-        assert_eq!(Mtrrs::default().kind(0..PAGE), Some(Uncached));
-    }
-
-    #[test]
-    fn overlapping_ranges_take_the_stricter_type() {
-        let mut mtrrs = Mtrrs { default: ENABLED, ..Mtrrs::default() };
-        let mask = |size: u64| (1 << 36) - size | VALID;
-        mtrrs.variable[..3].copy_from_slice(&[
-            (6, mask(1 << 30)),
-            (512 * MIB | 4, mask(256 * MIB)),
-            (768 * MIB, mask(256 * MIB)),
-        ]);
-        assert_eq!(mtrrs.kind(0..512 * MIB), Some(WriteBack));
-        assert_eq!(mtrrs.kind(512 * MIB..768 * MIB), Some(WriteThrough));
-        assert_eq!(mtrrs.kind(768 * MIB..1024 * MIB), Some(Uncached));
-        assert_eq!(mtrrs.kind(0..1024 * MIB), None);
-        assert_eq!(mtrrs.kind(1024 * MIB..2048 * MIB), Some(Uncached));
+    match (one, other) {
+        _ if one == other => one,
+        (WriteThrough, WriteBack) | (WriteBack, WriteThrough) => WriteThrough,
+        _ => Uncached,
     }
 }

@@ -141,7 +141,7 @@ mod tests {
 
     #[test]
     fn protection_and_paging_are_the_guests_own() {
-        let can = cpus::RECENT;
+        let can = cpus::ARROW_LAKE;
         let controls = Controls::for_sleeping_system(&can).unwrap();
         let mut vmcs = Image::ZERO;
         set_up(&mut vmcs, &controls, Places { msr_bitmap: 0x1000, ept: 0x2000 }, &can);

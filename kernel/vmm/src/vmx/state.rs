@@ -45,6 +45,10 @@ segment_fields!(GS, GS_SELECTOR, GS_BASE, GS_LIMIT, GS_ACCESS_RIGHTS);
 segment_fields!(LDTR, LDTR_SELECTOR, LDTR_BASE, LDTR_LIMIT, LDTR_ACCESS_RIGHTS);
 segment_fields!(TR, TR_SELECTOR, TR_BASE, TR_LIMIT, TR_ACCESS_RIGHTS);
 
+/// All but LDTR and TR.
+#[cfg(test)]
+pub(super) const CODE_AND_DATA: [SegmentFields; 6] = [ES, CS, SS, DS, FS, GS];
+
 impl SegmentFields {
     #[inline]
     fn load(self, vmcs: &mut impl Vmcs, segment: Segment) {

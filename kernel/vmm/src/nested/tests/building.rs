@@ -3,6 +3,7 @@
 use core::ops::Range;
 
 use super::*;
+use proptest::prelude::*;
 
 const NONE: Range<u64> = 0..0;
 
@@ -69,6 +70,52 @@ fn all_formats_say_the_same() {
             let npt = built::<Npt>(largest, kinds);
             assert_eq!(npt, built::<LongMode>(largest, kinds));
             assert_eq!(npt, built::<Ept>(largest, kinds));
+        }
+    }
+}
+
+/// What a tree of a format says of an address, the rights of its owner and the type included.
+fn told<F: Format>(
+    layout: &Layout,
+    kinds: fn(Range<u64>) -> Option<MemoryType>,
+    samples: &[u64],
+) -> Vec<Option<(u64, Rights, MemoryType)>> {
+    let mut pool = Pool::new(tables_needed(layout, kinds).unwrap() as usize);
+    let tree = build_identity::<F, _>(&mut pool, layout, kinds).unwrap();
+    let told = samples.iter().map(|&address| {
+        let leaf = tree.translate(&pool, address)?;
+        Some((leaf.address + (address & (leaf.size.bytes() - 1)), leaf.rights, leaf.kind))
+    });
+    told.collect()
+}
+
+prop_compose! {
+    /// Page-aligned, within the first 8 GiB, and often empty.
+    fn range()(start in 0..8 * G1 / K4, pages in prop_oneof![Just(0), 1..1024u64, 1..G1 / K4]) -> Range<u64> {
+        start * K4..(start + pages) * K4
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 32, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_map_is_the_same_in_all_formats(
+        absent in range(), text in range(), constants in range(), large: bool, by_type: bool,
+        samples in prop::collection::vec(0..10 * G1, 0..64),
+    ) {
+        let largest = if large { Size::Large } else { Size::Huge };
+        let kinds = if by_type { by_mtrrs } else { always_write_back };
+        let edges = [&absent, &text, &constants]
+            .map(|range| [range.start.saturating_sub(1), range.start, range.end.saturating_sub(1), range.end]);
+        let samples = [samples, edges.concat()].concat();
+        let layout = Layout { largest, top: 9 * G1, absent, text, constants };
+        let npt = told::<Npt>(&layout, kinds, &samples);
+        prop_assert_eq!(&npt, &told::<Ept>(&layout, kinds, &samples));
+        prop_assert_eq!(&npt, &told::<LongMode>(&layout, kinds, &samples));
+        for (address, answer) in samples.into_iter().zip(npt) {
+            let mapped = address < layout.top && !layout.absent.contains(&address);
+            prop_assert_eq!(answer.map(|(to, ..)| to), mapped.then_some(address));
         }
     }
 }

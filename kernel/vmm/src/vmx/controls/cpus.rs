@@ -1,93 +1,154 @@
-//! What several CPUs say in their capability registers.
+//! What several CPUs say in their capability registers: the public dumps that Bochs's source keeps beside its models
+//! (`bochs/cpu/cpudb/intel`), as values of the registers, TRUE ones where the CPU has them.
 
 use x86defs::vmx::capability::{Allowed, Capabilities, Fixed};
-use x86defs::vmx::control::secondary;
 
-const CR0: Fixed = Fixed { set: 0x8000_0021, settable: 0xffff_ffff };
+/// The registers of one CPU.
+struct Dump {
+    basic: u64,
+    pin: u64,
+    primary: u64,
+    secondary: u64,
+    exit: u64,
+    entry: u64,
+    misc: u64,
+    ept_vpid: u64,
+    cr4_fixed1: u64,
+}
 
-/// Bochs 2.7, model corei7_skylake_x, as measured.
-pub const BOCHS_SKYLAKE_X: Capabilities = Capabilities {
+const fn read(dump: &Dump) -> Capabilities {
+    Capabilities {
+        basic: dump.basic,
+        pin: Allowed::from_msr(dump.pin),
+        primary: Allowed::from_msr(dump.primary),
+        secondary: Allowed::from_msr(dump.secondary),
+        exit: Allowed::from_msr(dump.exit),
+        entry: Allowed::from_msr(dump.entry),
+        misc: dump.misc,
+        ept_vpid: dump.ept_vpid,
+        cr0: Fixed { set: 0x8000_0021, settable: 0xffff_ffff },
+        cr4: Fixed { set: 0x2000, settable: dump.cr4_fixed1 },
+    }
+}
+
+/// Bochs 2.7 itself, model corei7_skylake_x, as measured; the lower halves of the exit and entry controls and MISC as its
+/// source computes them.
+pub const BOCHS_SKYLAKE_X: Capabilities = read(&Dump {
     basic: 0x00d8_1000_0000_002b,
-    pin: Allowed { set: 0x16, settable: 0x7f },
-    primary: Allowed { set: 0x0400_6172, settable: 0xf7f9_fffe },
-    secondary: Allowed { set: 0, settable: 0x0217_7fff },
-    exit: Allowed { set: 0x0003_6dfb, settable: 0x007f_ffff },
-    entry: Allowed { set: 0x11fb, settable: 0xffff },
-    misc: 0x3004_81e0,
+    pin: 0x0000_007f_0000_0016,
+    primary: 0xf7f9_fffe_0400_6172,
+    secondary: 0x0217_7fff_0000_0000,
+    exit: 0x007f_ffff_0003_6dfb,
+    entry: 0x0000_ffff_0000_11fb,
+    misc: 0x2004_01e0,
     ept_vpid: 0x0f01_0633_4141,
-    cr0: CR0,
-    cr4: Fixed { set: 0x2000, settable: 0x0037_27ff },
-};
+    cr4_fixed1: 0x0037_27ff,
+});
 
-/// A client CPU of the Skylake family: VirtualBox logs in github.com/myspaghetti/macos-virtualbox issues 357 and 224; the
-/// secondary controls as QEMU's model "Skylake-Client" lists them.
-pub const SKYLAKE_CLIENT: Capabilities = Capabilities {
-    basic: 0x00da_0400_0000_0004,
-    pin: Allowed { set: 0x16, settable: 0x7f },
-    primary: Allowed { set: 0x0400_6172, settable: 0xfff9_fffe },
-    secondary: Allowed { set: 0, settable: 0x0003_78ef },
-    exit: Allowed { set: 0x0003_6dfb, settable: 0x01ff_ffff },
-    entry: Allowed { set: 0x11fb, settable: 0x0003_ffff },
+/// Arrow Lake.
+pub const ARROW_LAKE: Capabilities = read(&Dump {
+    basic: 0x03da_0600_0000_0015,
+    pin: 0x0000_00ff_0000_0016,
+    primary: 0xfffb_fffe_0400_6172,
+    secondary: 0xc75f_7fff_0000_0000,
+    exit: 0xff7f_ffff_0003_6dfb,
+    entry: 0x007e_ffff_0000_11fb,
+    misc: 0x7004_c1e7,
+    ept_vpid: 0x0f01_06f3_4141,
+    cr4_fixed1: 0x1bf7_6fff,
+});
+
+/// Tiger Lake.
+pub const TIGER_LAKE: Capabilities = read(&Dump {
+    basic: 0x01da_0500_0000_0013,
+    pin: 0x0000_00ff_0000_0016,
+    primary: 0xfffb_fffe_0400_6172,
+    secondary: 0x035f_3fff_0000_0000,
+    exit: 0x137f_ffff_0003_6dfb,
+    entry: 0x0016_ffff_0000_11fb,
+    misc: 0x7004_c1e7,
+    ept_vpid: 0x0f01_06f3_4141,
+    cr4_fixed1: 0x00ff_2fff,
+});
+
+/// Ice Lake U.
+pub const ICE_LAKE: Capabilities = read(&Dump {
+    basic: 0x00da_0500_0000_0013,
+    pin: 0x0000_00ff_0000_0016,
+    primary: 0xfff9_fffe_0400_6172,
+    secondary: 0x335f_bfff_0000_0000,
+    exit: 0x037f_ffff_0003_6dfb,
+    entry: 0x0006_ffff_0000_11fb,
     misc: 0x7004_c1e7,
     ept_vpid: 0x0f01_0673_4141,
-    cr0: CR0,
-    cr4: Fixed { set: 0x2000, settable: 0x0037_27ff },
-};
+    cr4_fixed1: 0x0077_2fff,
+});
 
-/// A CPU newer than that, with Processor Trace in VMX: the words in the VirtualBox log of github.com/myspaghetti/macos-virtualbox
-/// issue 480; the rest as [`SKYLAKE_CLIENT`], with XSAVES and user wait (QEMU's model "SapphireRapids").
-pub const RECENT: Capabilities = Capabilities {
-    pin: Allowed { set: 0x16, settable: 0xff },
-    primary: Allowed { set: 0x0400_6172, settable: 0xfffb_fffe },
-    secondary: Allowed {
-        set: 0,
-        settable: 0x0003_7bff | secondary::ENABLE_XSAVES | secondary::ENABLE_USER_WAIT_AND_PAUSE,
-    },
-    exit: Allowed { set: 0x0003_6dfb, settable: 0x137f_ffff },
-    entry: Allowed { set: 0x11fb, settable: 0x0016_ffff },
-    ..SKYLAKE_CLIENT
-};
+/// Skylake X.
+pub const SKYLAKE_X: Capabilities = read(&Dump {
+    basic: 0x00da_0400_0000_0004,
+    pin: 0x0000_00ff_0000_0016,
+    primary: 0xfff9_fffe_0400_6172,
+    secondary: 0x025d_3fff_0000_0000,
+    exit: 0x01ff_ffff_0003_6dfb,
+    entry: 0x0003_ffff_0000_11fb,
+    misc: 0x7004_c1e7,
+    ept_vpid: 0x0f01_0673_4141,
+    cr4_fixed1: 0x0037_27ff,
+});
 
-/// Haswell: VirtualBox log in github.com/myspaghetti/macos-virtualbox issue 662 and in
-/// github.com/Stichting-MINIX-Research-Foundation/minix issue 17; the secondary controls as QEMU's model "Haswell" lists them.
-pub const HASWELL: Capabilities = Capabilities {
-    pin: Allowed { set: 0x16, settable: 0x7f },
-    secondary: Allowed { set: 0, settable: 0x78ff },
-    exit: Allowed { set: 0x0003_6dfb, settable: 0x007f_ffff },
-    entry: Allowed { set: 0x11fb, settable: 0xffff },
+/// Broadwell ULT: no XSAVES.
+pub const BROADWELL: Capabilities = read(&Dump {
+    basic: 0x00da_0400_0000_0012,
+    pin: 0x0000_007f_0000_0016,
+    primary: 0xfff9_fffe_0400_6172,
+    secondary: 0x0005_7cff_0000_0000,
+    exit: 0x007f_ffff_0003_6dfb,
+    entry: 0x0000_ffff_0000_11fb,
     misc: 0x3004_81e5,
     ept_vpid: 0x0f01_0633_4141,
-    cr4: Fixed { set: 0x2000, settable: 0x0017_27ff },
-    ..SKYLAKE_CLIENT
-};
+    cr4_fixed1: 0x0037_67ff,
+});
 
-/// Sandy Bridge: no leaves of 1 GiB, no INVPCID. Words of the VirtualBox log in github.com/boot2docker/boot2docker issue 270,
-/// the rest as [`HASWELL`].
-pub const SANDY_BRIDGE: Capabilities = Capabilities {
+/// Sandy Bridge 2600K: no leaves of 1 GiB, no INVPCID.
+pub const SANDY_BRIDGE: Capabilities = read(&Dump {
     basic: 0x00da_0400_0000_0010,
-    secondary: Allowed { set: 0, settable: 0xff },
+    pin: 0x0000_007f_0000_0016,
+    primary: 0xfff9_fffe_0400_6172,
+    secondary: 0x0000_00ff_0000_0000,
+    exit: 0x007f_ffff_0003_6dfb,
+    entry: 0x0000_ffff_0000_11fb,
+    misc: 0x1004_01e5,
     ept_vpid: 0x0f01_0611_4141,
-    cr4: Fixed { set: 0x2000, settable: 0x0006_27ff },
-    ..HASWELL
-};
+    cr4_fixed1: 0x0006_27ff,
+});
 
-/// Nehalem: EPT and VPID, but no unrestricted guest (QEMU's model "Nehalem").
-pub const NEHALEM: Capabilities = Capabilities {
-    basic: 0x00da_0400_0000_000e,
-    secondary: Allowed { set: 0, settable: 0x6f },
-    ..SANDY_BRIDGE
-};
+/// Arrandale M520: the first with unrestricted guests.
+pub const ARRANDALE: Capabilities = read(&Dump {
+    basic: 0x00da_0400_0000_000f,
+    pin: 0x0000_007f_0000_0016,
+    primary: 0xfff9_fffe_0400_6172,
+    secondary: 0x0000_00ff_0000_0000,
+    exit: 0x007f_ffff_0003_6dfb,
+    entry: 0x0000_ffff_0000_11fb,
+    misc: 0x0004_01e5,
+    ept_vpid: 0x0f01_0611_4141,
+    cr4_fixed1: 0x67ff,
+});
 
-/// Core 2 Duo T7700: no TRUE registers, no EPT (QEMU's model "core2duo"; what must be set is what was once reserved, A.2).
-pub const CORE_2: Capabilities = Capabilities {
-    basic: 0x001a_0400_0000_0007,
-    pin: Allowed { set: 0x16, settable: 0x3f },
-    primary: Allowed { set: 0x0401_e172, settable: 0xf7f9_fffe },
-    secondary: Allowed { set: 0, settable: 1 },
-    exit: Allowed { set: 0x0003_6dff, settable: 0x0003_ffff },
-    entry: Allowed { set: 0x11ff, settable: 0x1fff },
+/// Nehalem, its predecessor: EPT and VPID, but no unrestricted guest (the secondary controls of QEMU's model "Nehalem"; all
+/// else as [`ARRANDALE`]).
+pub const NEHALEM: Capabilities = Capabilities { secondary: Allowed { set: 0, settable: 0x6f }, ..ARRANDALE };
+
+/// Penryn T9600: no TRUE registers, no EPT.
+pub const PENRYN: Capabilities = read(&Dump {
+    basic: 0x005a_0800_0000_000d,
+    pin: 0x0000_003f_0000_0016,
+    primary: 0xf7f9_fffe_0401_e172,
+    secondary: 0x0000_0041_0000_0000,
+    exit: 0x0003_ffff_0003_6dff,
+    entry: 0x0000_3fff_0000_11ff,
     misc: 0x0004_03c0,
     ept_vpid: 0,
-    cr0: CR0,
-    cr4: Fixed { set: 0x2000, settable: 0x27ff },
-};
+    cr4_fixed1: 0x0004_67ff,
+});

@@ -3,14 +3,17 @@ use super::*;
 use proptest::prelude::*;
 
 /// CPUs that can carry the monitor, with the secondary controls they get.
-const ABLE: [(Capabilities, u32); 5] = [
+const ABLE: [(Capabilities, u32); 8] = [
     // EPT, RDTSCP, VPID, unrestricted guest, INVPCID, XSAVES.
     (BOCHS_SKYLAKE_X, 0x0010_10aa),
-    (SKYLAKE_CLIENT, 0x10aa),
     // User wait and pause, too.
-    (RECENT, 0x0410_10aa),
-    (HASWELL, 0x10aa),
+    (ARROW_LAKE, 0x0410_10aa),
+    (TIGER_LAKE, 0x0010_10aa),
+    (ICE_LAKE, 0x0010_10aa),
+    (SKYLAKE_X, 0x0010_10aa),
+    (BROADWELL, 0x10aa),
     (SANDY_BRIDGE, 0xaa),
+    (ARRANDALE, 0xaa),
 ];
 
 #[test]
@@ -40,21 +43,21 @@ fn able_cpus_get_the_least_that_is_needed() {
 #[test]
 fn others_are_refused_with_a_reason() {
     let refused = |can: Capabilities| Controls::for_sleeping_system(&can).unwrap_err();
-    assert_eq!(refused(CORE_2), Unavailable::NoTrueControls);
+    assert_eq!(refused(PENRYN), Unavailable::NoTrueControls);
     assert_eq!(refused(NEHALEM), Unavailable::NoUnrestrictedGuest);
-    let old = Capabilities { basic: SANDY_BRIDGE.basic, ..CORE_2 };
+    let old = Capabilities { basic: SANDY_BRIDGE.basic, ..PENRYN };
     assert_eq!(refused(old), Unavailable::NoEpt);
-    let without = |bits: u64| refused(Capabilities { ept_vpid: HASWELL.ept_vpid & !bits, ..HASWELL });
+    let without = |bits: u64| refused(Capabilities { ept_vpid: BROADWELL.ept_vpid & !bits, ..BROADWELL });
     assert_eq!(without(can::EPT_FOUR_LEVELS), Unavailable::NoFourLevelEpt);
     assert_eq!(without(can::EPT_WRITE_BACK), Unavailable::NoWriteBackEpt);
     assert_eq!(without(can::EPT_2M), Unavailable::NoLargeEptLeaves);
     assert_eq!(without(can::INVEPT), Unavailable::NoInvept);
     assert_eq!(without(can::INVEPT_SINGLE | can::INVEPT_ALL), Unavailable::NoInvept);
-    let mut can = HASWELL;
+    let mut can = BROADWELL;
     can.exit.settable &= !exit::LOAD_EFER;
     let missing = MissingControl { word: Word::Exit, unsettable: exit::LOAD_EFER, forced: 0 };
     assert_eq!(refused(can), Unavailable::MissingControl(missing));
-    let mut can = HASWELL;
+    let mut can = BROADWELL;
     can.primary.set |= primary::HLT_EXITING;
     let missing = MissingControl { word: Word::Primary, unsettable: 0, forced: primary::HLT_EXITING };
     assert_eq!(refused(can), Unavailable::MissingControl(missing));
@@ -63,7 +66,7 @@ fn others_are_refused_with_a_reason() {
 #[test]
 fn what_flushes_decides_about_the_identifier() {
     let flushes = |bits: u64| {
-        let can = Capabilities { ept_vpid: HASWELL.ept_vpid & !bits, ..HASWELL };
+        let can = Capabilities { ept_vpid: BROADWELL.ept_vpid & !bits, ..BROADWELL };
         let controls = Controls::for_sleeping_system(&can).unwrap();
         assert_eq!(controls.flush_vpid.is_some(), controls.secondary & secondary::ENABLE_VPID != 0);
         (controls.flush_ept, controls.flush_vpid)
@@ -71,7 +74,7 @@ fn what_flushes_decides_about_the_identifier() {
     assert_eq!(flushes(can::INVEPT_SINGLE), (Flush::All, Some(Flush::Single)));
     assert_eq!(flushes(can::INVVPID_SINGLE), (Flush::Single, Some(Flush::All)));
     assert_eq!(flushes(can::INVVPID_SINGLE | can::INVVPID_ALL), (Flush::Single, None));
-    let mut can = HASWELL;
+    let mut can = BROADWELL;
     can.secondary.settable &= !secondary::ENABLE_VPID;
     assert_eq!(Controls::for_sleeping_system(&can).unwrap().flush_vpid, None);
 }

@@ -46,7 +46,7 @@ prop_compose! {
 }
 
 fn fresh() -> Image {
-    let can = cpus::HASWELL;
+    let can = cpus::BROADWELL;
     let controls = Controls::for_sleeping_system(&can).unwrap();
     let mut vmcs = Image::ZERO;
     set_up(&mut vmcs, &controls, Places { msr_bitmap: 0x1000, ept: 0x2000 }, &can);

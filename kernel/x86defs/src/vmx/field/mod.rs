@@ -76,6 +76,35 @@ impl Access for ReadOnly {
 }
 
 /// A field of the VMCS.
+///
+/// ```
+/// use x86defs::vmx::field::{Field, Vmcs, exit, guest};
+/// const LIMIT: Field<u32> = Field::new(0x4802);
+/// fn copy(vmcs: &mut impl Vmcs) {
+///     let length: u32 = vmcs.read(exit::INSTRUCTION_LENGTH);
+///     vmcs.write(guest::RIP, u64::from(length));
+/// }
+/// ```
+///
+/// A field is not of another width,
+/// ```compile_fail
+/// # use x86defs::vmx::field::Field;
+/// const LIMIT: Field<u16> = Field::new(0x4802);
+/// ```
+/// takes no value of another width,
+/// ```compile_fail
+/// # use x86defs::vmx::field::{Vmcs, guest};
+/// fn write(vmcs: &mut impl Vmcs, value: u32) {
+///     vmcs.write(guest::RIP, value);
+/// }
+/// ```
+/// and exit information is not written.
+/// ```compile_fail
+/// # use x86defs::vmx::field::{Vmcs, exit};
+/// fn write(vmcs: &mut impl Vmcs) {
+///     vmcs.write(exit::INSTRUCTION_LENGTH, 0);
+/// }
+/// ```
 pub struct Field<T, A = Writable> {
     encoding: u32,
     kind: PhantomData<fn(T, A)>,
