@@ -225,15 +225,15 @@ impl Bus<'_> {
     }
 
     /// The first entropy device.
-    pub fn entropy(&self) -> Option<EntropyDevice> {
+    pub fn entropy(&self) -> Option<Attached<EntropyDevice>> {
         let mut found = None;
         self.virtio(
             device_type::ENTROPY,
             "virtio-rng",
             || Arc::new(|| ()),
-            |transport, _| {
+            |transport, interrupt| {
                 if found.is_none() {
-                    found = Some(EntropyDevice::new(transport)?);
+                    found = Some(Attached { device: Box::new(EntropyDevice::new(transport)?), interrupt });
                 }
                 Ok(())
             },
