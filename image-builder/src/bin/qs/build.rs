@@ -18,16 +18,15 @@ pub fn build(options: &BuildOptions) -> Result<ExitCode, Error> {
         Format::Qcow2 => tools::require(&[image::ISO_TOOLS, &[tools::Tool::QemuImg]].concat())?,
     }
     output::progress(format_args!("building {}", options.app));
-    let built = kernel::image(&workspace, &options.content.of(&options.app))?;
+    let content = options.content.of(&options.app);
+    let built = kernel::image(&workspace, &content)?;
     for below in &built.report.red_zone {
         output::progress(format_args!("red zone used by precompiled code, which is allowed: {below}"));
     }
 
     let (extension, command_line) = (extension(options.format), options.append.join(" "));
-    let output = options
-        .output
-        .clone()
-        .unwrap_or_else(|| PathBuf::from(format!("{}.{extension}", options.app.replace(',', "-"))));
+    let usual = || PathBuf::from(format!("{}.{extension}", content.name()));
+    let output = options.output.clone().unwrap_or_else(usual);
     match options.format {
         Format::Elf => {
             let copied = fs::copy(&built.elf, &output);
