@@ -202,10 +202,7 @@ impl Bus<'_> {
         let fallback = MacAddr([0x02, b'q', b's', 0, 0, 2]);
         let device = E1000::new(registers, fallback, model).map_err(ProbeError::E1000)?;
         let acknowledge = move || e1000::acknowledge(&registers);
-        let (interrupt, msix) = self.wire(function, wake, acknowledge, "e1000")?;
-        if msix.is_some() {
-            e1000::use_msix(&registers);
-        }
+        let (interrupt, _) = self.wire(function, wake, acknowledge, "e1000")?;
         Ok(Attached { device: Box::new(device), interrupt })
     }
 
@@ -228,15 +225,15 @@ impl Bus<'_> {
     }
 
     /// The first entropy device.
-    pub fn entropy(&self) -> Option<EntropyDevice> {
+    pub fn entropy(&self) -> Option<Attached<EntropyDevice>> {
         let mut found = None;
         self.virtio(
             device_type::ENTROPY,
             "virtio-rng",
             || Arc::new(|| ()),
-            |transport, _| {
+            |transport, interrupt| {
                 if found.is_none() {
-                    found = Some(EntropyDevice::new(transport)?);
+                    found = Some(Attached { device: Box::new(EntropyDevice::new(transport)?), interrupt });
                 }
                 Ok(())
             },

@@ -67,6 +67,17 @@ impl<'a> Content<'a> {
         Self { apps, files: None, checked: false, vmm: true }
     }
 
+    /// Name of a file with this image, without an ending: the applications and what is unusual, such as `kv-web-checked`.
+    pub fn name(&self) -> String {
+        let mut name = self.apps.replace(',', "-");
+        for (is_so, word) in [(self.checked, "-checked"), (!self.vmm, "-without-vmm")] {
+            if is_so {
+                name.push_str(word);
+            }
+        }
+        name
+    }
+
     /// The cargo profile.
     const fn profile(&self) -> &'static str {
         if self.checked { "image-checked" } else { "image" }
@@ -98,7 +109,7 @@ pub fn image(workspace: &Workspace, content: &Content<'_>) -> Result<Image, Erro
 
     compile(workspace, content, &names, files.as_deref(), &target)?;
     let built = target.join(TARGET).join(content.profile()).join("kernel");
-    let stem = stem(content, &names, files.as_deref());
+    let stem = stem(content, files.as_deref());
     let input = fs::read(&built).map_err(at(&built))?;
     let finished = elf::finish_with_key(&input, Some(&control::key()?))?;
     let mode = if finished.has_key { PRIVATE } else { PUBLIC };
@@ -133,15 +144,10 @@ fn compile(
     if status.success() { Ok(()) } else { Err(KernelError::Compile(names.join(","))) }
 }
 
-/// File name of an image: its applications, what is unusual, and a mark of the directory of its files.
-fn stem(content: &Content<'_>, names: &[&str], files: Option<&Path>) -> String {
+/// File name of an image here, with a mark of the directory of its files.
+fn stem(content: &Content<'_>, files: Option<&Path>) -> String {
     use std::hash::{DefaultHasher, Hash, Hasher};
-    let mut stem = names.join("-");
-    for (is_so, word) in [(content.checked, "-checked"), (!content.vmm, "-without-vmm")] {
-        if is_so {
-            stem.push_str(word);
-        }
-    }
+    let mut stem = content.name();
     if let Some(directory) = files {
         let mut hasher = DefaultHasher::new();
         directory.hash(&mut hasher);
@@ -171,4 +177,24 @@ fn replace(path: &Path, content: &[u8], mode: u32) -> Result<PathBuf, KernelErro
 fn at(path: &Path) -> impl FnOnce(io::Error) -> KernelError + use<> {
     let path = path.to_owned();
     move |error| KernelError::Io { path, error }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_two_kinds_of_image_share_a_file() {
+        let usual = Content::of("kv,web");
+        let checked = Content { checked: true, ..usual };
+        let without = Content { vmm: false, ..usual };
+        let both = Content { vmm: false, ..checked };
+        assert_eq!(
+            [usual, checked, without, both].map(|content| content.name()),
+            ["kv-web", "kv-web-checked", "kv-web-without-vmm", "kv-web-checked-without-vmm"]
+        );
+        assert_eq!(stem(&checked, None), "kv-web-checked");
+        let [here, there] = ["/here", "/there"].map(|place| stem(&checked, Some(Path::new(place))));
+        assert!(here.starts_with("kv-web-checked-") && there.starts_with("kv-web-checked-") && here != there);
+    }
 }

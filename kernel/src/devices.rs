@@ -54,9 +54,10 @@ fn lines(function: &Function) -> Vec<u32> {
 }
 
 fn start_entropy(bus: &Bus<'_>) {
-    let mut device = bus.entropy();
-    match &mut device {
-        Some(device) => entropy::init(Some(&mut |bytes: &mut [u8]| device.fill(bytes))),
+    // Seeded from once; then the device is reset, and after that its interrupt goes.
+    let mut found = bus.entropy();
+    match &mut found {
+        Some(found) => entropy::init(Some(&mut |bytes: &mut [u8]| found.device.fill(bytes))),
         None => entropy::init(None),
     }
     log::info!("entropy: {}", entropy::health());

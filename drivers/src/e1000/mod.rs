@@ -7,7 +7,7 @@ mod held;
 mod register;
 mod ring;
 
-pub use register::{acknowledge, use_msix};
+pub use register::acknowledge;
 
 use crate::mmio::Registers;
 use alloc::vec::Vec;
@@ -195,7 +195,7 @@ impl E1000 {
         }
         if self.model == Model::E1000e {
             // A reset forgets it; without MSI-X it means nothing.
-            use_msix(&self.registers);
+            register::use_msix(&self.registers);
         }
         self.write(register::CTRL, self.read(register::CTRL) & !CTRL_MASTER_DISABLE | CTRL_SLU | CTRL_ASDE);
         // Gap times for copper (13.4.34), collision threshold and distance for full duplex (14.5).

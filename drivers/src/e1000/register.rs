@@ -53,6 +53,6 @@ pub fn acknowledge(registers: &Registers) -> bool {
 }
 
 /// Sends all causes of an 82574 to MSI-X entry 0 (82574, 10.2.4.9: entry number and valid bit for each cause).
-pub fn use_msix(registers: &Registers) {
+pub(super) fn use_msix(registers: &Registers) {
     registers.write(IVAR, 0x0008_8888u32 | 1 << 31);
 }

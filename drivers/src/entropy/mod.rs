@@ -13,7 +13,7 @@ pub use health::{HealthTest, SourceHealth};
 use core::fmt;
 use machine::cpu;
 use machine::sync::SpinLock;
-use pool::{BuiltIn, NAMED, Pool};
+use pool::{Origin, Pool};
 
 /// Bytes asked of each source for a seed.
 const SEED: usize = 64;
@@ -29,20 +29,16 @@ pub struct Health {
     pub device: SourceHealth,
     /// Timing jitter.
     pub jitter: SourceHealth,
-    /// Sources that came with [`add`], by name.
-    pub named: [Option<(&'static str, SourceHealth)>; NAMED],
 }
 
 impl Health {
     /// Whether at least one source beside jitter has delivered and none has failed its tests.
     pub fn is_good(&self) -> bool {
-        self.all().all(|(_, source)| source.failures == 0) && (self.cpu.ok() || self.device.ok())
+        self.all().iter().all(|(_, source)| source.failures == 0) && (self.cpu.ok() || self.device.ok())
     }
 
-    fn all(&self) -> impl Iterator<Item = (&'static str, SourceHealth)> {
+    fn all(&self) -> [(&'static str, SourceHealth); 3] {
         [("CPU", self.cpu), ("virtio-rng", self.device), ("jitter", self.jitter)]
-            .into_iter()
-            .chain(self.named.into_iter().flatten())
     }
 }
 
@@ -74,20 +70,9 @@ pub fn init(device: Option<Source<'_>>) {
         *sample = jitter_sample();
     }
     let mut pool = POOL.lock();
-    pool.take(BuiltIn::Device, &bytes[..length]);
-    pool.take(BuiltIn::Jitter, &jitter);
+    pool.take(Origin::Device, &bytes[..length]);
+    pool.take(Origin::Jitter, &jitter);
     take_cpu(&mut pool);
-}
-
-/// Mixes in what some other source gave. Never makes the generator weaker, whatever the bytes are.
-///
-/// At most four names have their own health record.
-pub fn add(name: &'static str, bytes: &[u8]) {
-    let mut pool = POOL.lock();
-    if pool.is_due() {
-        reseed(&mut pool);
-    }
-    pool.take_named(name, bytes);
 }
 
 /// Unpredictable bytes. Before [`init`] they rest on the CPU's generator and a few timings alone.
@@ -97,13 +82,6 @@ pub fn fill(bytes: &mut [u8]) {
         reseed(&mut pool);
     }
     pool.fill(bytes);
-}
-
-/// An unpredictable number.
-pub fn random_u64() -> u64 {
-    let mut bytes = [0; 8];
-    fill(&mut bytes);
-    u64::from_le_bytes(bytes)
 }
 
 /// What is known about the sources.
@@ -117,7 +95,7 @@ fn reseed(pool: &mut Pool) {
     for sample in &mut jitter {
         *sample = jitter_sample();
     }
-    pool.take(BuiltIn::Jitter, &jitter);
+    pool.take(Origin::Jitter, &jitter);
     take_cpu(pool);
 }
 
@@ -129,7 +107,7 @@ fn take_cpu(pool: &mut Pool) {
         word.copy_from_slice(&value.to_le_bytes());
         length += 8;
     }
-    pool.take(BuiltIn::Cpu, &bytes[..length]);
+    pool.take(Origin::Cpu, &bytes[..length]);
 }
 
 /// How long a little work over memory took, in its lowest bits. Under an emulator that counts instructions this is constant,

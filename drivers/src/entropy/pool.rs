@@ -4,12 +4,10 @@ use super::{Generator, Health, HealthTest, SourceHealth};
 
 /// Bytes given out after which fresh entropy is to be mixed in.
 const RESEED: u64 = 1 << 20;
-/// Sources a caller may name; what further ones give is mixed in all the same, but not tested.
-pub(super) const NAMED: usize = 4;
 
-/// A source that has tests of its own from the start.
+/// Where bytes came from; each origin has tests of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum BuiltIn {
+pub(super) enum Origin {
     Cpu,
     Device,
     Jitter,
@@ -19,7 +17,6 @@ pub(super) struct Pool {
     generator: Generator,
     health: Health,
     tests: [HealthTest; 3],
-    named_tests: [HealthTest; NAMED],
 }
 
 impl Pool {
@@ -30,38 +27,22 @@ impl Pool {
                 cpu: SourceHealth::NONE,
                 device: SourceHealth::NONE,
                 jitter: SourceHealth::NONE,
-                named: [None; NAMED],
             },
             tests: [HealthTest::new(8), HealthTest::new(8), HealthTest::new(1)],
-            // Of a source that is only known by name nothing better than a bit a byte is assumed.
-            named_tests: [const { HealthTest::new(1) }; NAMED],
         }
     }
 
     /// Takes what a source gave. A source that gave nothing changes nothing.
-    pub(super) fn take(&mut self, source: BuiltIn, bytes: &[u8]) {
+    pub(super) fn take(&mut self, source: Origin, bytes: &[u8]) {
         if bytes.is_empty() {
             return;
         }
         let health = match source {
-            BuiltIn::Cpu => &mut self.health.cpu,
-            BuiltIn::Device => &mut self.health.device,
-            BuiltIn::Jitter => &mut self.health.jitter,
+            Origin::Cpu => &mut self.health.cpu,
+            Origin::Device => &mut self.health.device,
+            Origin::Jitter => &mut self.health.jitter,
         };
         *health = self.tests[source as usize].run(bytes, *health);
-        self.generator.mix(bytes);
-    }
-
-    /// Takes what a source known by name gave.
-    pub(super) fn take_named(&mut self, name: &'static str, bytes: &[u8]) {
-        if bytes.is_empty() {
-            return;
-        }
-        let mut slots = self.health.named.iter_mut().zip(&mut self.named_tests);
-        if let Some((slot, test)) = slots.find(|(slot, _)| slot.is_none_or(|(taken, _)| taken == name)) {
-            let health = slot.map_or(SourceHealth::NONE, |(_, health)| health);
-            *slot = Some((name, test.run(bytes, health)));
-        }
         self.generator.mix(bytes);
     }
 

@@ -55,23 +55,23 @@ fn missing_sources_are_reported_and_bytes_still_come() {
 fn a_pool_is_due_until_seeded_and_again_after_much_was_given() {
     let mut pool = Pool::new();
     assert!(pool.is_due());
-    pool.take(BuiltIn::Cpu, &[]);
+    pool.take(Origin::Cpu, &[]);
     assert!(pool.is_due(), "nothing is no seed");
-    pool.take(BuiltIn::Cpu, b"01234567");
+    pool.take(Origin::Cpu, b"01234567");
     assert!(!pool.is_due());
     assert!(pool.health().is_good());
     pool.fill(&mut vec![0; 1 << 20]);
     assert!(pool.is_due());
-    pool.take_named("clock", b"89");
+    pool.take(Origin::Jitter, b"89");
     assert!(!pool.is_due());
 }
 
 #[test]
 fn a_stuck_source_degrades_the_pool_and_is_named() {
     let mut pool = Pool::new();
-    pool.take(BuiltIn::Device, b"unlike each other");
+    pool.take(Origin::Device, b"unlike each other");
     assert!(pool.health().is_good());
-    pool.take(BuiltIn::Cpu, &[0xff; 64]);
+    pool.take(Origin::Cpu, &[0xff; 64]);
     assert!(!pool.health().is_good());
     assert!(!pool.health().cpu.ok());
     assert!(std::format!("{}", pool.health()).starts_with("degraded, CPU failed"));
@@ -80,37 +80,8 @@ fn a_stuck_source_degrades_the_pool_and_is_named() {
 #[test]
 fn jitter_alone_is_degraded() {
     let mut pool = Pool::new();
-    pool.take(BuiltIn::Jitter, b"some timings");
+    pool.take(Origin::Jitter, b"some timings");
     assert!(!pool.health().is_good());
-}
-
-#[test]
-fn named_sources_have_their_own_record_while_there_is_room() {
-    let mut pool = Pool::new();
-    for name in ["a", "b", "a", "c", "d", "e"] {
-        pool.take_named(name, b"xyz");
-    }
-    let records: Vec<_> =
-        pool.health().named.into_iter().flatten().map(|(name, health)| (name, health.samples)).collect();
-    assert_eq!(records, [("a", 6), ("b", 3), ("c", 3), ("d", 3)]);
-    // The one without a record counts as well.
-    let draw = |extra: bool| {
-        let mut pool = Pool::new();
-        let names = ["a", "b", "c", "d", "e"];
-        for name in &names[..if extra { 5 } else { 4 }] {
-            pool.take_named(name, b"xyz");
-        }
-        let mut bytes = [0; 16];
-        pool.fill(&mut bytes);
-        bytes
-    };
-    assert_ne!(draw(false), draw(true));
-}
-
-#[test]
-fn numbers_differ() {
-    add("test", b"bytes");
-    assert_ne!(random_u64(), random_u64());
 }
 
 #[test]

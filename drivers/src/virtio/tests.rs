@@ -1,6 +1,5 @@
 extern crate std;
 use super::block::{Completion, VirtioBlock};
-use super::entropy::EntropyDevice;
 use super::fake::Fake;
 use super::net::VirtioNet;
 use super::*;
@@ -225,26 +224,4 @@ fn a_disk_reads_what_was_written() {
     interrupts.join().unwrap();
     drop(disk);
     assert_eq!(server.join().unwrap()[7 * 512..][..data.len()], data);
-}
-
-#[test]
-fn entropy_comes_or_time_passes() {
-    let fake = Fake::new(device_type::ENTROPY, 0, 8, vec![]);
-    let mut device = EntropyDevice::new(Box::new(fake.clone())).unwrap();
-    let server = std::thread::spawn(move || {
-        let (id, buffers) = loop {
-            match fake.take(0) {
-                Some(chain) => break chain,
-                None => std::thread::yield_now(),
-            }
-        };
-        fake.write(buffers[0].0, &[9; 16]);
-        // Claims more than it was asked for.
-        fake.give(0, u32::from(id), 4000);
-    });
-    let mut bytes = [0; 16];
-    assert_eq!(device.fill(&mut bytes), 16);
-    assert_eq!(bytes, [9; 16]);
-    server.join().unwrap();
-    assert_eq!(device.fill(&mut bytes), 0);
 }

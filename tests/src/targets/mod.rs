@@ -1,6 +1,6 @@
 //! Everything that reads what others wrote, one fuzz target each: requests of both applications, what boot loaders and
-//! firmware leave in memory, the command line, lines of the control protocol. `tests/fuzz` runs them under libFuzzer, `tests/tests/fuzz_smoke.rs` for a
-//! fixed number of rounds on stable Rust.
+//! firmware leave in memory, the command line, lines of the control protocol. `tests/fuzz` runs them under libFuzzer,
+//! `tests/tests/fuzz_smoke.rs` for a fixed number of rounds on stable Rust.
 //!
 //! A target must not panic, whatever it is fed, and it checks what else has to hold.
 

@@ -103,7 +103,7 @@ pub struct BuildOptions {
     pub app: String,
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
-    /// Where to put the image [default: APP.FORMAT]
+    /// Where to put the image [default: APP.FORMAT, after APP what is unusual: -checked, -without-vmm]
     #[arg(short, value_name = "FILE")]
     pub output: Option<PathBuf>,
     #[command(flatten)]

@@ -25,7 +25,7 @@ pub fn bench(options: &BenchOptions) -> Result<ExitCode, Error> {
         let mut builder =
             Machine::builder().elf(&image.elf).cpus(options.cpus).append(&format!("bench={suite}"));
         if options.icount {
-            builder = builder.icount().append("bench.unit=instructions");
+            builder = builder.icount().append("bench.unit=instructions ip=off ip6=off");
         }
         tools::require(&builder.tools())?;
         let machine = builder.spawn()?;
