@@ -45,12 +45,8 @@ pub fn run(cpus: usize) {
     print("switch.leave", "guest", cpus, leave);
     print("switch.rendezvous", "native", cpus, wait);
     if request(Some(Phase::Guest), DEADLINE).is_ok() {
-        print(
-            "exit.hypercall",
-            "guest",
-            cpus,
-            exits(|| machine::virtualization::svm::hypercall(Call::Version as u64, 0, 0).0),
-        );
+        let calls = look(|_, monitor| exits(|| monitor.call(Call::Version, 0, 0).unwrap_or(0)));
+        print("exit.hypercall", "guest", cpus, calls.unwrap_or_default());
         print("exit.cpuid", "guest", cpus, exits(|| u64::from(core::arch::x86_64::__cpuid(0x4000_0000).eax)));
         match nested_splits() {
             Some(samples) => print("exit.nested_split", "guest", cpus, samples),
