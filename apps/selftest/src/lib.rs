@@ -25,6 +25,7 @@ type Test = fn(&'static Env) -> Result<(), &'static str>;
 
 const TESTS: &[(&str, Test)] = &[
     ("registers survive preemption", registers::survive_preemption),
+    ("each thread has an x87 stack of its own", registers::x87_is_empty),
     ("a mutex excludes", locks::mutex_excludes),
     ("a lock that is held stays held when another tries", locks::a_failed_try_releases_nothing),
     ("a condition variable wakes everybody", locks::condvar_wakes_everybody),

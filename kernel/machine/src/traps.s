@@ -150,6 +150,9 @@ switch_stacks:
     fnstcw [rsp + 4]
     mov [rdi], rsp
     mov rsp, rsi
+    # Whoever was interrupted in the middle of a computation has left its x87 stack in the CPU; the next thread calls or
+    # was called, so its own is empty.
+    fninit
     ldmxcsr [rsp]
     fldcw [rsp + 4]
     add rsp, 8
