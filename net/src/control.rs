@@ -68,10 +68,16 @@ pub fn serve(setting: Setting) -> Result<(), BindError> {
                 continue;
             }
             let session = move || {
-                if session(&setting, &stream).is_none() {
-                    refuse(&stream);
-                }
+                let served = session(&setting, &stream);
                 OPEN.fetch_sub(1, Ordering::AcqRel);
+                match served {
+                    // The peer closes when it has read the answer. Who closes first keeps the connection in mind for a while
+                    // (TIME-WAIT): that is better done by the peer, which has the key.
+                    Some(()) => {
+                        drop(read_until(&stream, &mut [0; 16], Instant::now().saturating_add(PATIENCE)))
+                    }
+                    None => refuse(&stream),
+                }
             };
             let builder = Builder::new("control").priority(Priority::High).stack_size(STACK);
             if builder.spawn(session).is_err() {
@@ -111,9 +117,6 @@ fn session(setting: &Setting, stream: &TcpStream) -> Option<()> {
     let deadline = Instant::now().saturating_add(PATIENCE);
     write_all_until(stream, line.as_bytes(), deadline)?.ok()?;
     crate::flush();
-    // The peer closes when it has read the answer. Who closes first keeps the connection in mind for a while (TIME-WAIT):
-    // that is better done by the peer.
-    let _ = read_until(stream, &mut [0; 16], deadline);
     Some(())
 }
 
