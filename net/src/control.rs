@@ -70,14 +70,13 @@ pub fn serve(setting: Setting) -> Result<(), BindError> {
             let session = move || {
                 let served = session(&setting, &stream);
                 OPEN.fetch_sub(1, Ordering::AcqRel);
-                match served {
-                    // The peer closes when it has read the answer. Who closes first keeps the connection in mind for a while
-                    // (TIME-WAIT): that is better done by the peer, which has the key.
-                    Some(()) => {
-                        drop(read_until(&stream, &mut [0; 16], Instant::now().saturating_add(PATIENCE)))
-                    }
-                    None => refuse(&stream),
+                if served.is_none() {
+                    refuse(&stream);
+                    return;
                 }
+                // The peer closes when it has read the answer. Who closes first keeps the connection in mind for a while
+                // (TIME-WAIT): that is better done by the peer, which has the key.
+                let _ = read_until(&stream, &mut [0; 16], Instant::now().saturating_add(PATIENCE));
             };
             let builder = Builder::new("control").priority(Priority::High).stack_size(STACK);
             if builder.spawn(session).is_err() {
