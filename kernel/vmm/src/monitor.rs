@@ -117,7 +117,7 @@ impl<B> Blocks<B> {
         self.0[cpu] = Some(Pointer(block));
     }
 
-    #[inline]
+    #[inline(always)]
     #[expect(clippy::mut_from_ref, reason = "the reference leads out of self, into the CPU's own block")]
     fn of(&self, cpu: usize) -> Result<&mut B, EnterError> {
         let pointer = self.0.get(cpu).copied().flatten().ok_or(EnterError::NoBlock)?;
@@ -156,7 +156,7 @@ impl Monitor {
 
     /// Takes this CPU's state, fills its control block and switches virtualization on. Can be undone. On the bare machine,
     /// interrupts off.
-    #[inline]
+    #[inline(always)]
     pub fn prepare(&self, cpu: usize) -> Result<(), EnterError> {
         backend!(self, backend => backend.prepare(cpu))
     }
@@ -173,7 +173,7 @@ impl Monitor {
 
     /// Enters: returns in guest mode, or with an error on the bare machine, virtualization off. After [`Monitor::prepare`],
     /// with interrupts off ever since.
-    #[inline]
+    #[inline(always)]
     pub fn launch(&self, cpu: usize) -> Result<(), EnterError> {
         backend!(self, backend => backend.launch(cpu))?;
         BENEATH.store(true, Ordering::Relaxed);
@@ -181,7 +181,7 @@ impl Monitor {
     }
 
     /// Leaves: returns on the bare machine. In guest mode, interrupts off.
-    #[inline]
+    #[inline(always)]
     pub fn leave(&self) {
         backend!(self, backend => backend.call(Call::Leave as u64, 0, 0));
         BENEATH.store(false, Ordering::Relaxed);

@@ -64,7 +64,7 @@ impl Svm {
             .map_err(|violation| EnterError::Violation(Violation::Svm(violation)))
     }
 
-    #[inline]
+    #[inline(always)]
     pub fn prepare(&self, cpu: usize) -> Result<(), EnterError> {
         let block = self.blocks.of(cpu)?;
         prepare(block)?;
@@ -85,7 +85,7 @@ impl Svm {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     pub fn launch(&self, cpu: usize) -> Result<(), EnterError> {
         let block = self.blocks.of(cpu)?;
         // SAFETY: `prepare` has filled the block from this CPU's state, which has not changed.
@@ -124,7 +124,7 @@ fn limits() -> Limits {
 }
 
 /// Fills the block from the CPU that runs this.
-#[inline]
+#[inline(always)]
 fn prepare(block: &mut Block<Cpu>) -> Result<(), EnterError> {
     firmware_allows(vm_cr()).map_err(EnterError::Unavailable)?;
     let state = &mut block.head.state;
