@@ -61,6 +61,27 @@ pub fn park_has_a_deadline(_: &'static Env) -> Result<(), &'static str> {
     Ok(())
 }
 
+/// A thread that waits for a lock is unparked for another reason, then gets the lock: its own `park` returns at once.
+pub fn unpark_survives_a_lock(_: &'static Env) -> Result<(), &'static str> {
+    const LONG: Duration = Duration::from_millis(500);
+    let lock = Arc::new(Mutex::new(()));
+    let held = lock.lock();
+    let wanted = lock.clone();
+    let waiter = Builder::new("waiter").priority(Priority::High).spawn(move || {
+        drop(wanted.lock());
+        let start = Instant::now();
+        thread::park_until(start.saturating_add(LONG));
+        start.elapsed()
+    });
+    let waiter = waiter.map_err(|_| "no thread")?;
+    // It is asleep by then; and if it were not, the unpark would not be lost either.
+    thread::sleep(Duration::from_millis(5));
+    waiter.thread().unpark();
+    thread::sleep(Duration::from_millis(1));
+    drop(held);
+    check(waiter.join() < LONG / 2, "it slept on")
+}
+
 pub fn priority_preempts(_: &'static Env) -> Result<(), &'static str> {
     let ran = Arc::new(AtomicBool::new(false));
     let seen = ran.clone();
