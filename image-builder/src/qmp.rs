@@ -68,6 +68,16 @@ impl Qmp {
         }
     }
 
+    /// Lets the machine run. It may end before QEMU has answered: that is no failure here, and
+    /// [`shutdown_reason`](Self::shutdown_reason) knows the rest.
+    pub fn resume(&mut self) -> Result<(), QmpError> {
+        match self.execute("cont", Value::Null) {
+            Err(QmpError::Closed) => Ok(()),
+            Err(QmpError::Io(error)) if error.kind() == io::ErrorKind::ConnectionReset => Ok(()),
+            answer => answer.map(drop),
+        }
+    }
+
     /// The reason of the machine's `SHUTDOWN` event, waited for until `deadline`: `guest-reset`, `host-signal` and so on
     /// (QEMU's `ShutdownCause`). `None` when the machine ended without one.
     pub fn shutdown_reason(&mut self, deadline: Instant) -> Option<String> {
@@ -91,5 +101,46 @@ impl Qmp {
         let message = serde_json::from_str(&self.partial);
         self.partial.clear();
         Ok(message?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+    use std::os::unix::net::UnixListener;
+    use std::thread;
+
+    /// QEMU, for a machine that ends as soon as it has begun: it is gone with the answer to `cont` unsent and, `unread`, the
+    /// last byte of the request in its socket, which resets the connection.
+    fn short_lived(socket: &UnixListener, unread: usize) {
+        let (mut stream, _) = socket.accept().unwrap();
+        stream.write_all(b"{\"QMP\": {}}\n").unwrap();
+        let mut lines = BufReader::with_capacity(1, stream.try_clone().unwrap());
+        let mut line = String::new();
+        lines.read_line(&mut line).unwrap();
+        assert!(line.contains("qmp_capabilities"), "{line}");
+        stream.write_all(b"{\"return\": {}}\n").unwrap();
+        let request = format!("{}\n", json!({ "execute": "cont" }));
+        let mut read = vec![0; request.len() - unread];
+        lines.read_exact(&mut read).unwrap();
+        assert_eq!(read, &request.as_bytes()[..read.len()]);
+        let event = json!({ "event": "SHUTDOWN", "data": { "reason": "guest-shutdown" } });
+        stream.write_all(format!("{event}\n").as_bytes()).unwrap();
+    }
+
+    #[test]
+    fn a_machine_may_end_before_its_start_is_answered() {
+        for unread in [0, 1] {
+            let path = std::env::temp_dir().join(format!("qs-qmp-{}-{unread}", std::process::id()));
+            drop(std::fs::remove_file(&path));
+            let socket = UnixListener::bind(&path).unwrap();
+            let qemu = thread::spawn(move || short_lived(&socket, unread));
+            let mut qmp = Qmp::connect(&path, PATIENCE).unwrap();
+            qmp.resume().unwrap();
+            qemu.join().unwrap();
+            std::fs::remove_file(&path).unwrap();
+            assert_eq!(qmp.shutdown_reason(Instant::now() + PATIENCE).as_deref(), Some("guest-shutdown"));
+        }
     }
 }

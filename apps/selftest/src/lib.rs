@@ -35,6 +35,7 @@ const TESTS: &[(&str, Test)] = &[
     ("time never runs backwards", timing::never_backwards),
     ("sleepers wake in the order of their deadlines", timing::sleepers_wake_in_order),
     ("park until a deadline returns without an unpark", timing::park_has_a_deadline),
+    ("an unpark is not lost in a lock", timing::unpark_survives_a_lock),
     ("a higher priority runs at once", timing::priority_preempts),
     ("translations are flushed everywhere", timing::shootdowns_return),
 ];

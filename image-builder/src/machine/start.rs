@@ -177,8 +177,8 @@ impl Builder {
             match Qmp::connect(&files.control, START_PATIENCE) {
                 Ok(mut control) => {
                     // QEMU waits (`-S`) until somebody listens, so that no event is missed however short the run.
-                    match control.execute("cont", serde_json::Value::Null) {
-                        Ok(_) => return Ok((child, control)),
+                    match control.resume() {
+                        Ok(()) => return Ok((child, control)),
                         Err(error) => break error.to_string(),
                     }
                 }

@@ -53,18 +53,27 @@ impl WaitQueue {
             }
             ends.tail = &waiter;
         }
-        while !waiter.woken.load(Ordering::Acquire) {
+        let mut has_slept = false;
+        let in_time = loop {
+            if waiter.woken.load(Ordering::Acquire) {
+                break true;
+            }
+            has_slept = true;
             match deadline {
                 None => thread::park(),
                 Some(deadline) if Instant::now() < deadline => thread::park_until(deadline),
                 Some(_) => {
                     self.remove(&waiter);
                     // Woken between the last look and the removal: the wake counts.
-                    return waiter.woken.load(Ordering::Acquire);
+                    break waiter.woken.load(Ordering::Acquire);
                 }
             }
+        };
+        if has_slept {
+            // An unpark that was meant for the thread's own `park`, such as a device's, may have come meanwhile.
+            waiter.thread.keep_unpark();
         }
-        true
+        in_time
     }
 
     fn remove(&self, waiter: &Waiter) {

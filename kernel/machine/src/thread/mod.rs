@@ -157,6 +157,11 @@ impl Thread {
         self.inner.unpark();
     }
 
+    /// The running thread has slept for reasons of its own, which may have taken an unpark: the next [`park`] returns at once.
+    pub(crate) fn keep_unpark(&self) {
+        self.inner.token.store(true, Ordering::SeqCst);
+    }
+
     /// The thread's name, cut to 24 bytes.
     pub fn name(&self) -> &str {
         self.inner.name()
@@ -205,7 +210,8 @@ pub(crate) fn current_name() -> &'static str {
     if pointer.is_null() { "boot" } else { unsafe { (*pointer).name() } }
 }
 
-/// Sleeps until unparked. Returns at once, and only then early, if the thread was unparked since its last `park`.
+/// Sleeps until unparked; returns at once if the thread was unparked since its last `park`, or may have been while it slept in
+/// a lock. Whoever parks therefore looks again whether there is something to do.
 pub fn park() {
     // SAFETY: the running thread is alive while this runs.
     let inner = unsafe { &*current_pointer() };
@@ -249,6 +255,8 @@ pub fn sleep(duration: Duration) {
         scheduler::add_timer(&thread.inner, deadline.as_nanos());
         park();
         scheduler::remove_timer(&thread.inner);
+        // Not the timer's.
+        unparked |= Instant::now() < deadline;
     }
     // An unpark meant for a later `park` is kept.
     if unparked {
