@@ -41,6 +41,6 @@ pub mod state;
 pub mod tools;
 pub mod workspace;
 
-pub use config::{Accelerator, Boot, Config, MachineType, Medium, Memory, Network, Nic};
+pub use config::{Accelerator, Boot, Config, Emulator, MachineType, Medium, Memory, Network, Nic, Vendor};
 pub use error::{Error, ExitCode};
 pub use machine::{Builder, Machine};
