@@ -47,6 +47,8 @@ pub enum ConfigError {
     MicrovmBoot,
     #[error("a boot image needs firmware to boot it: take BIOS or UEFI")]
     ImageWithoutFirmware,
+    #[error("--vendor and --cpu-model choose a CPU of Bochs: add --emulator bochs")]
+    CpuOfQemu,
     #[error(transparent)]
     Bochs(#[from] BochsError),
     #[error("--forward needs the user network; a machine on a tap device is reached at its own address")]

@@ -14,6 +14,16 @@ pub enum Emulator {
     Bochs(Bochs),
 }
 
+impl Emulator {
+    /// Its name, as people write it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Qemu => "QEMU",
+            Self::Bochs(_) => "Bochs",
+        }
+    }
+}
+
 /// What is to be chosen about a machine in Bochs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Bochs {
@@ -30,7 +40,8 @@ choice! {
 }
 
 choice! {
-    /// CPUs of Bochs 2.7 that the system boots on.
+    /// CPUs of Bochs 2.7 that the system boots on. Those from Cannon Lake on name a TSC frequency in CPUID (15h) that Bochs
+    /// does not keep: on them the system's clock is slow, forty times and more.
     CpuModel {
         /// Intel; VMX with EPT, VPID and unrestricted guest.
         #[default] SkylakeX = "corei7_skylake_x",
