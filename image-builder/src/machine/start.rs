@@ -30,7 +30,12 @@ use crate::{Error, config, image, kernel};
 const PORT_TRIES: u32 = 5;
 
 /// A process that has begun, and the line to it.
-type Started = (Child, Control);
+struct Started {
+    child: Child,
+    /// Asked for as soon as it had begun: of one that has ended, nobody can tell.
+    identity: Option<Identity>,
+    control: Control,
+}
 
 /// An emulator found on this host.
 enum Found {
@@ -98,7 +103,7 @@ impl Builder {
             }
         };
         let mut tries = 0;
-        let (child, control, ports, started) = loop {
+        let (emulator, ports, started) = loop {
             let ports = self.grant_ports().map_err(io_error("ports"))?;
             let started = Instant::now();
             let launched = match &ready {
@@ -106,7 +111,7 @@ impl Builder {
                 Ready::Bochs(bochs) => bochs.launch(self, &ports),
             };
             match launched {
-                Ok((child, control)) => break (child, control, ports, started),
+                Ok(emulator) => break (emulator, ports, started),
                 Err(Error::Machine(MachineError::Start { message, .. }))
                     if tries < PORT_TRIES && message.contains("ould not set up host forwarding rule") =>
                 {
@@ -125,8 +130,8 @@ impl Builder {
             }
             Ready::Bochs(_) => None,
         };
-        let identity = Identity::of(child.id())
-            .ok_or_else(|| failed(self, "it ended as soon as it had begun".to_owned()))?;
+        let Started { child, identity, control } = emulator;
+        let identity = identity.ok_or_else(|| failed(self, "it ended as soon as it had begun".to_owned()))?;
         let echo = match (&ready, self.console) {
             (Ready::Bochs(_), Console::Stdout) => Echo::start(&serial_path, identity),
             _ => Echo::none(),

@@ -15,7 +15,7 @@ use crate::config;
 use crate::machine::builder::Builder;
 use crate::machine::control::Control;
 use crate::ports::Granted;
-use crate::process::POLL;
+use crate::process::{Identity, POLL};
 use crate::tools;
 
 /// How long Bochs may take until its devices stand.
@@ -59,6 +59,7 @@ impl Bochs {
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr);
         let mut child = crate::process::spawn(command, builder.lifetime)
             .map_err(io_error(&self.program.display().to_string()))?;
+        let identity = Identity::of(child.id());
 
         let deadline = Instant::now() + PATIENCE;
         let failure = loop {
@@ -70,7 +71,10 @@ impl Bochs {
             }
             match status {
                 // A machine that stood and has ended has its own story to tell.
-                Ok(_) if bochs::stands(&log) => return Ok((child, Control::BochsLog(at(bochs::LOG)))),
+                Ok(_) if bochs::stands(&log) => {
+                    let control = Control::BochsLog(at(bochs::LOG));
+                    return Ok(Started { child, identity, control });
+                }
                 Ok(None) if Instant::now() >= deadline => break "its devices do not stand".to_owned(),
                 Ok(None) => thread::sleep(POLL),
                 Ok(Some(status)) => {

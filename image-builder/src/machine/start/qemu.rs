@@ -13,7 +13,7 @@ use crate::config::Boot;
 use crate::machine::builder::Builder;
 use crate::machine::control::Control;
 use crate::ports::Granted;
-use crate::process::POLL;
+use crate::process::{Identity, POLL};
 use crate::qmp::Qmp;
 use crate::tools;
 
@@ -76,6 +76,7 @@ impl Qemu {
         command.stdout(if builder.console == Console::Stdout { Stdio::inherit() } else { Stdio::null() });
         let mut child = crate::process::spawn(command, builder.lifetime)
             .map_err(io_error(&self.program.display().to_string()))?;
+        let identity = Identity::of(child.id());
 
         let deadline = Instant::now() + PATIENCE;
         let failure = loop {
@@ -83,7 +84,7 @@ impl Qemu {
                 Ok(mut control) => {
                     // QEMU waits (`-S`) until somebody listens, so that no event is missed however short the run.
                     match control.execute("cont", serde_json::Value::Null) {
-                        Ok(_) => return Ok((child, Control::Qmp(control))),
+                        Ok(_) => return Ok(Started { child, identity, control: Control::Qmp(control) }),
                         Err(error) => break error.to_string(),
                     }
                 }
