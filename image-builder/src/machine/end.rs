@@ -69,9 +69,9 @@ impl fmt::Display for End {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             End::Shutdown => f.write_str("clean shutdown"),
-            End::Panic => f.write_str("kernel panic (exit status 35)"),
-            End::DoubleFault => f.write_str("double fault or stack overflow (exit status 37)"),
-            End::MachineCheck => f.write_str("machine check (exit status 39)"),
+            End::Panic => f.write_str("kernel panic"),
+            End::DoubleFault => f.write_str("double fault or stack overflow"),
+            End::MachineCheck => f.write_str("machine check"),
             End::Reset => f.write_str("reset (a reboot, or a triple fault)"),
             End::Stopped => f.write_str("stopped"),
             End::Unknown { status } => write!(f, "the emulator ended with {status}"),
