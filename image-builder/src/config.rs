@@ -4,6 +4,31 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+macro_rules! choice {
+    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $text:literal),+ $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        pub enum $name { $($(#[$variant_doc])* $variant),+ }
+
+        impl $name {
+            /// All choices, as the command line spells them.
+            pub const ALL: &'static [(&'static str, $name)] = &[$(($text, $name::$variant)),+];
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(match self { $($name::$variant => $text),+ })
+            }
+        }
+    };
+}
+
+mod emulator;
+mod memory;
+
+pub use emulator::{Bochs, BochsError, Clock, CpuModel, Emulator, Vendor};
+pub use memory::Memory;
+
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum ConfigError {
     #[error("memory size '{0}': expected a number with an optional K, M or G, such as 64M or 4G")]
@@ -22,83 +47,12 @@ pub enum ConfigError {
     MicrovmBoot,
     #[error("a boot image needs firmware to boot it: take BIOS or UEFI")]
     ImageWithoutFirmware,
+    #[error("--vendor and --cpu-model choose a CPU of Bochs: add --emulator bochs")]
+    CpuOfQemu,
+    #[error(transparent)]
+    Bochs(#[from] BochsError),
     #[error("--forward needs the user network; a machine on a tap device is reached at its own address")]
     ForwardOnTap,
-}
-
-/// An amount of memory in bytes; shown and parsed with binary units (`64M`, `4G`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Memory(u64);
-
-impl Memory {
-    /// The least a machine is given.
-    pub const MINIMUM: Memory = Memory::mebibytes(48);
-
-    pub const fn mebibytes(count: u64) -> Self {
-        Self(count << 20)
-    }
-
-    pub const fn gibibytes(count: u64) -> Self {
-        Self(count << 30)
-    }
-
-    pub const fn bytes(self) -> u64 {
-        self.0
-    }
-}
-
-impl fmt::Display for Memory {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (shift, unit) in [(30, "G"), (20, "M"), (10, "K")] {
-            if self.0 != 0 && self.0.trailing_zeros() >= shift {
-                return write!(f, "{}{unit}", self.0 >> shift);
-            }
-        }
-        write!(f, "{}", self.0)
-    }
-}
-
-impl FromStr for Memory {
-    type Err = ConfigError;
-
-    /// A bare number counts mebibytes, as with QEMU's `-m`.
-    fn from_str(text: &str) -> Result<Self, ConfigError> {
-        let wrong = || ConfigError::MemorySyntax(text.to_owned());
-        let (digits, shift) = match text.char_indices().find(|(_, c)| !c.is_ascii_digit()) {
-            None => (text, 20),
-            Some((at, _)) => match text[at..].to_ascii_lowercase().as_str() {
-                "k" | "kb" | "kib" => (&text[..at], 10),
-                "m" | "mb" | "mib" => (&text[..at], 20),
-                "g" | "gb" | "gib" => (&text[..at], 30),
-                _ => return Err(wrong()),
-            },
-        };
-        let number: u64 = digits.parse().map_err(|_| wrong())?;
-        let bytes = number.checked_mul(1 << shift).filter(|bytes| *bytes < 1 << 52).ok_or_else(wrong)?;
-        if bytes < Memory::MINIMUM.0 {
-            return Err(ConfigError::MemoryTooSmall(Memory(bytes)));
-        }
-        Ok(Memory(bytes))
-    }
-}
-
-macro_rules! choice {
-    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $text:literal),+ $(,)? }) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-        pub enum $name { $($(#[$variant_doc])* $variant),+ }
-
-        impl $name {
-            /// All choices, as the command line spells them.
-            pub const ALL: &'static [(&'static str, $name)] = &[$(($text, $name::$variant)),+];
-        }
-
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(match self { $($name::$variant => $text),+ })
-            }
-        }
-    };
 }
 
 choice! {
@@ -157,7 +111,7 @@ choice! {
 /// Where the network card's other end is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Network {
-    /// QEMU's user network; ports are forwarded from the loopback address.
+    /// The emulator's user network; ports are forwarded from the loopback address.
     #[default]
     User,
     /// An existing tap device, up and configured by the caller.
@@ -188,6 +142,7 @@ impl FromStr for Forward {
 /// A machine to be emulated. `Default` is what `qs run` takes when nothing is said.
 #[derive(Clone, Debug)]
 pub struct Config {
+    pub emulator: Emulator,
     pub machine: MachineType,
     pub boot: Boot,
     pub medium: Medium,
@@ -213,6 +168,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
+            emulator: Emulator::default(),
             machine: MachineType::default(),
             boot: Boot::default(),
             medium: Medium::default(),
@@ -240,6 +196,9 @@ impl Config {
         if self.memory < Memory::MINIMUM {
             return Err(ConfigError::MemoryTooSmall(self.memory));
         }
+        if let Emulator::Bochs(_) = self.emulator {
+            self.validate_for_bochs()?;
+        }
         if self.machine == MachineType::Microvm {
             if self.nic != Nic::Virtio {
                 return Err(ConfigError::MicrovmNic(self.nic));
@@ -258,30 +217,6 @@ impl Config {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn memory_sizes_are_read_and_shown() {
-        for (text, bytes, shown) in [
-            ("64M", 64 << 20, "64M"),
-            ("4G", 4 << 30, "4G"),
-            ("512", 512 << 20, "512M"),
-            ("49152k", 48 << 20, "48M"),
-            ("1025mib", 1025 << 20, "1025M"),
-        ] {
-            let memory: Memory = text.parse().unwrap();
-            assert_eq!((memory.bytes(), memory.to_string().as_str()), (bytes, shown), "{text}");
-        }
-    }
-
-    #[test]
-    fn memory_sizes_that_make_no_sense_are_refused() {
-        for text in
-            ["", "M", "x", "64X", "-1", "6 4M", "99999999999999999999G", "18446744073709551615G", "64MM"]
-        {
-            assert_eq!(text.parse::<Memory>(), Err(ConfigError::MemorySyntax(text.to_owned())), "{text}");
-        }
-        assert_eq!("47M".parse::<Memory>(), Err(ConfigError::MemoryTooSmall(Memory::mebibytes(47))));
-    }
 
     #[test]
     fn forwards_are_read() {

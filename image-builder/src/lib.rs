@@ -18,13 +18,14 @@
 //! | [`workspace`], [`kernel`] | finds the project and compiles the kernel with the flags of the bare machine |
 //! | [`elf`] | finishes and checks the ELF file: symbols, red zone, W^X, boot doors |
 //! | [`image`] | ISO, raw disk and qcow2 images |
-//! | [`config`], [`command`] | what a machine consists of, and QEMU's command line for it |
+//! | [`config`], [`command`], [`bochs`] | what a machine consists of, and QEMU's command line or Bochs's configuration for it |
 //! | [`machine`] | a running machine: serial line, QMP, ports, end |
 //! | [`control`] | operates a running machine: the key that it shares with us, commands |
 //! | [`figures`] | what the image `bench` measures |
 //! | [`state`] | the named machines of this user |
 //! | [`tools`] | host programs: found, explained, installed |
 
+pub mod bochs;
 pub mod command;
 pub mod config;
 pub mod control;
@@ -41,6 +42,6 @@ pub mod state;
 pub mod tools;
 pub mod workspace;
 
-pub use config::{Accelerator, Boot, Config, MachineType, Medium, Memory, Network, Nic};
+pub use config::{Accelerator, Boot, Config, Emulator, MachineType, Medium, Memory, Network, Nic, Vendor};
 pub use error::{Error, ExitCode};
 pub use machine::{Builder, Machine};

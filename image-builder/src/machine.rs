@@ -1,6 +1,8 @@
 //! A running machine.
 
 mod builder;
+mod control;
+mod echo;
 mod end;
 mod probe;
 mod serial;
@@ -20,10 +22,13 @@ use std::{fs, io, thread};
 
 use serde_json::Value;
 
-use crate::config::{Boot, Config, Network};
+use crate::config::{Boot, Config, Emulator, Network};
 use crate::ports::Granted;
 use crate::process::{Identity, POLL};
-use crate::qmp::{Qmp, QmpError};
+use crate::qmp::QmpError;
+
+use control::Control;
+use echo::Echo;
 
 /// Lines of the serial log shown when something goes wrong.
 const LAST_LINES: usize = 20;
@@ -33,8 +38,8 @@ pub const SERVING: &str = "boot: serving after";
 
 #[derive(Debug, thiserror::Error)]
 pub enum MachineError {
-    #[error("QEMU did not start: {message}")]
-    Start { message: String },
+    #[error("{emulator} did not start: {message}")]
+    Start { emulator: &'static str, message: String },
     #[error("the machine ended ({end}) before {awaited}; its last lines:\n{last_lines}")]
     Ended { awaited: String, end: End, last_lines: String },
     #[error("{awaited}: not within {} s; the machine's last lines:\n{last_lines}", patience.as_secs())]
@@ -53,14 +58,15 @@ pub struct Machine {
     directory: PathBuf,
     /// Whether the directory goes when the machine goes.
     owns_directory: bool,
-    qmp_socket: PathBuf,
+    qmp_socket: Option<PathBuf>,
     serial_path: PathBuf,
     ports: Vec<Granted>,
     started: Instant,
     identity: Identity,
     child: Mutex<Child>,
-    control: Mutex<Qmp>,
+    control: Mutex<Control>,
     serial: Mutex<SerialLog>,
+    echo: Echo,
     detached: bool,
 }
 
@@ -78,14 +84,14 @@ impl Machine {
         &self.config
     }
 
-    /// QEMU's process.
+    /// The emulator's process.
     pub fn process(&self) -> Identity {
         self.identity
     }
 
-    /// Path of the QMP socket that is free for others.
-    pub fn qmp_socket(&self) -> &Path {
-        &self.qmp_socket
+    /// Path of the QMP socket that is free for others, if the emulator is QEMU.
+    pub fn qmp_socket(&self) -> Option<&Path> {
+        self.qmp_socket.as_deref()
     }
 
     /// Path of the serial line's log.
@@ -93,7 +99,7 @@ impl Machine {
         &self.serial_path
     }
 
-    /// When QEMU was started.
+    /// When the emulator was started.
     pub fn started(&self) -> Instant {
         self.started
     }
@@ -166,7 +172,8 @@ impl Machine {
 
     /// How long this kind of machine may take to answer: firmware and slow hosts included.
     pub fn boot_patience(&self) -> Duration {
-        Duration::from_secs(if self.config.boot == Boot::Uefi || self.config.icount { 120 } else { 60 })
+        let slow = self.config.boot == Boot::Uefi || self.config.icount;
+        Duration::from_secs(if slow || self.config.emulator != Emulator::Qemu { 120 } else { 60 })
     }
 
     /// Waits until a service has said that it is ready, and then until it answers in its own protocol. The latter is
@@ -217,12 +224,13 @@ impl Machine {
         }
     }
 
-    /// Runs a QMP command, such as `("query-status", Value::Null)`, and returns what it returns.
+    /// Runs a QMP command, such as `("query-status", Value::Null)`, and returns what it returns. Bochs has
+    /// none.
     pub fn qmp(&self, command: &str, arguments: Value) -> Result<Value, QmpError> {
         lock(&self.control).execute(command, arguments)
     }
 
-    /// Whether QEMU still runs.
+    /// Whether the emulator still runs.
     pub fn is_running(&self) -> bool {
         matches!(self.try_status(), Ok(None))
     }
@@ -244,7 +252,7 @@ impl Machine {
     /// Ends the machine at once. Its serial text can still be read.
     pub fn kill(&self) -> Result<(), MachineError> {
         let mut child = lock(&self.child);
-        child.kill().and_then(|()| child.wait()).map(drop).map_err(self.failed("QEMU"))
+        child.kill().and_then(|()| child.wait()).map(drop).map_err(self.failed("the emulator"))
     }
 
     /// Lets the machine go on when this value and this process are gone. It must have been built as detached.
@@ -253,13 +261,13 @@ impl Machine {
     }
 
     fn try_status(&self) -> Result<Option<ExitStatus>, MachineError> {
-        lock(&self.child).try_wait().map_err(self.failed("QEMU"))
+        lock(&self.child).try_wait().map_err(self.failed("the emulator"))
     }
 
-    /// QEMU has ended: its last QMP event says why.
+    /// How it ended, told when all that it said is shown.
     fn end(&self, status: ExitStatus) -> End {
-        let reason = lock(&self.control).shutdown_reason(Instant::now() + Duration::from_secs(1));
-        End::new(status, reason.as_deref())
+        self.echo.finish();
+        lock(&self.control).end(status)
     }
 
     fn last_lines(&self) -> String {

@@ -36,9 +36,11 @@ impl Identity {
         Self::of(self.pid) == Some(self)
     }
 
-    /// Ends the process: SIGTERM, and SIGKILL where that has not helped within `patience`.
+    /// Ends the process: SIGTERM, then SIGINT, which is what Bochs listens to, and SIGKILL where that has not helped within
+    /// `patience`.
     pub fn end(self, patience: Duration) -> io::Result<()> {
-        for signal in [Signal::TERM, Signal::KILL] {
+        let soon = patience.min(Duration::from_millis(500));
+        for (signal, patience) in [(Signal::TERM, soon), (Signal::INT, patience), (Signal::KILL, patience)] {
             self.signal(signal)?;
             if self.wait_gone(patience) {
                 return Ok(());

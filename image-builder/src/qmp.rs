@@ -20,6 +20,8 @@ pub enum QmpError {
     Refused { command: String, answer: Value },
     #[error("QMP: the machine closed the connection")]
     Closed,
+    #[error("QMP: the emulator does not speak it")]
+    Absent,
 }
 
 /// A connection that has negotiated. A monitor takes one client at a time.

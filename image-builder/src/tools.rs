@@ -17,6 +17,10 @@ pub enum Tool {
     Qemu,
     QemuImg,
     Ovmf,
+    Bochs,
+    BochsTerm,
+    BochsBios,
+    VgaBios,
     GrubMkrescue,
     GrubBios,
     GrubEfi,
@@ -46,6 +50,17 @@ pub struct Firmware {
     pub code: PathBuf,
     /// A template: each machine writes to a copy.
     pub variables: PathBuf,
+}
+
+/// What machines in Bochs need, besides what [`crate::image::ISO_TOOLS`] are for.
+pub const BOCHS_TOOLS: &[Tool] = &[Tool::Bochs, Tool::BochsTerm, Tool::BochsBios, Tool::VgaBios];
+
+/// Bochs and the firmware of its machines.
+#[derive(Clone, Debug)]
+pub struct Bochs {
+    pub program: PathBuf,
+    pub bios: PathBuf,
+    pub vga_bios: PathBuf,
 }
 
 /// Where distributions keep code and variables of OVMF.
@@ -118,6 +133,13 @@ pub fn ovmf() -> Result<Firmware, ToolError> {
         line: PackageManager::detect().map_or_else(String::new, |manager| manager.line(&[Tool::Ovmf])),
     })?;
     Ok(Firmware { code: code.into(), variables: variables.into() })
+}
+
+/// Bochs, installed if need be.
+pub fn bochs() -> Result<Bochs, ToolError> {
+    require(BOCHS_TOOLS)?;
+    let found = |tool: Tool| tool.find().expect("required just now");
+    Ok(Bochs { program: found(Tool::Bochs), bios: found(Tool::BochsBios), vga_bios: found(Tool::VgaBios) })
 }
 
 /// A program in one of the directories of `PATH`.

@@ -71,7 +71,7 @@ fn qmp_talks_to_the_machine_and_a_quit_is_no_failure() {
     machine.wait_ready("ssh").unwrap();
     assert_eq!(machine.qmp("query-status", Value::Null).unwrap()["status"], "running");
     assert!(machine.qmp("no-such-command", Value::Null).is_err());
-    let mut other = image_builder::qmp::Qmp::connect(machine.qmp_socket(), PATIENCE).unwrap();
+    let mut other = image_builder::qmp::Qmp::connect(machine.qmp_socket().unwrap(), PATIENCE).unwrap();
     drop(other.execute("quit", Value::Null));
     assert_eq!(machine.wait_exit(PATIENCE).unwrap(), End::Stopped);
 }
@@ -95,7 +95,7 @@ fn a_machine_outlives_the_thread_that_started_it() {
 #[test]
 fn qemu_s_own_words_explain_a_failed_start() {
     match stub().qemu_arg("-no-such-option").spawn() {
-        Err(Error::Machine(MachineError::Start { message })) => {
+        Err(Error::Machine(MachineError::Start { message, .. })) => {
             assert!(message.contains("no-such-option"), "{message}")
         }
         other => panic!("{other:?}"),

@@ -4,7 +4,7 @@
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Output;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tests::guest::{self, PATIENCE, wait_until};
@@ -123,4 +123,39 @@ fn a_built_image_runs_from_its_file() {
     assert_eq!(code, 0, "{stdout}{stderr}");
     let machine = user.run(&["--elf", &file, "--name", "built"]);
     assert_eq!(ping(&machine), "PONG\n");
+}
+
+#[test]
+fn a_machine_in_bochs_is_operated_like_any_other() {
+    if !guest::has_bochs("qs run --emulator bochs") {
+        return;
+    }
+    let _slots = slots::take(1);
+    let user = User::new("bochs");
+    let image = guest::image("kv");
+    let words = ["--emulator", "bochs", "--vendor", "amd", "--name", "one", "--elf", image.to_str().unwrap()];
+    let machine = user.run(&[&["kv"], &words[..]].concat());
+    assert_eq!(ping(&machine), "PONG\n");
+    assert!(machine["qmp"].is_null(), "{machine}");
+    let (code, list, _) = user.qs(&["ps", "-o", "json"]);
+    let rows: Value = serde_json::from_str(&list).unwrap();
+    assert_eq!((code, &rows[0]["pid"], &rows[0]["machine"]), (0, &machine["pid"], &"pc".into()), "{list}");
+    let (code, log, _) = user.qs(&["logs", "one"]);
+    assert!(code == 0 && log.contains("ready: kv on tcp port 6379"), "{log}");
+    let asked = Instant::now();
+    assert_eq!(user.qs(&["stop", "one"]).0, 0);
+    // It listened to a signal, and did not have to be killed.
+    assert!(asked.elapsed() < Duration::from_secs(3), "{:?}", asked.elapsed());
+    assert_eq!(user.qs(&["ps", "-o", "json"]).1.trim(), "[]");
+
+    // In the foreground the serial line goes to the standard output, and the machine's end is the command's.
+    let faults = guest::image("faults");
+    let words = ["run", "faults", "--emulator", "bochs", "--elf", faults.to_str().unwrap()];
+    let (code, stdout, stderr) = user.qs(&[&words[..], &["--append", "test=overflow panic=exit"]].concat());
+    assert!(stdout.contains("last words: stack overflow"), "{stdout}");
+    assert!(code == 1 && stderr.contains("double fault or stack overflow"), "{stderr}");
+
+    for words in [&["--nic", "virtio"][..], &["--machine", "q35"], &["--boot", "uefi"], &["--icount"]] {
+        assert_eq!(user.qs(&[&["run", "kv", "--emulator", "bochs"], words].concat()).0, 2, "{words:?}");
+    }
 }

@@ -3,7 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use crate::command::Console;
-use crate::config::{Accelerator, Boot, Config, Forward, MachineType, Medium, Memory, Network, Nic};
+use crate::config::{
+    Accelerator, Bochs, Boot, Clock, Config, Emulator, Forward, MachineType, Medium, Memory, Network, Nic,
+    Vendor,
+};
 use crate::process::Lifetime;
 
 /// What is booted.
@@ -73,6 +76,19 @@ impl Builder {
     /// Takes all of a configuration.
     pub fn config(mut self, config: Config) -> Self {
         self.config = config;
+        self
+    }
+
+    /// A machine in Bochs, with the CPU of a vendor, instead of the machine configured so far; files, settings and forwarded
+    /// ports stay.
+    pub fn bochs(self, vendor: Vendor) -> Self {
+        self.bochs_with(Bochs { model: vendor.model(), clock: Clock::default() })
+    }
+
+    /// The same with everything that is to be chosen.
+    pub fn bochs_with(mut self, bochs: Bochs) -> Self {
+        let Config { cpus, forwards, command_line, .. } = self.config;
+        self.config = Config { cpus, forwards, command_line, ..Config::of(Emulator::Bochs(bochs)) };
         self
     }
 

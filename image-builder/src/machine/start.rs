@@ -1,42 +1,71 @@
-//! Starts a machine: lays out its files, grants its ports, runs QEMU.
+//! Starts a machine: lays out its files, grants its ports, runs its emulator.
+
+mod bochs;
+mod qemu;
 
 use std::fs::{self, File};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Child;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
-use std::{env, io, process, thread};
+use std::time::Instant;
+use std::{env, io, process};
 
+use self::bochs::Bochs;
+use self::qemu::Qemu;
 use super::builder::{Builder, Source};
+use super::control::Control;
+use super::echo::Echo;
 use super::{Machine, MachineError, SerialLog};
-use crate::command::{self, Console, Files};
-use crate::config::{Boot, ConfigError, Forward, Network};
+use crate::command::Console;
+use crate::config::{Boot, Config, ConfigError, Emulator, Forward, Network};
 use crate::ports::{self, Granted};
-use crate::process::{Identity, POLL};
-use crate::qmp::Qmp;
+use crate::process::Identity;
 use crate::tools::{self, Tool};
 use crate::workspace::Workspace;
-use crate::{Error, image, kernel};
+use crate::{Error, config, image, kernel};
 
-/// How long QEMU may take until its devices stand.
-const START_PATIENCE: Duration = Duration::from_secs(30);
-
-/// Tries against others who snatch a port between its choice and QEMU's bind.
+/// Tries against others who snatch a port between its choice and the emulator's bind.
 const PORT_TRIES: u32 = 5;
 
-/// Longest path of a Unix socket, without the closing NUL.
-const SOCKET_PATH_MAX: usize = 107;
+/// A process that has begun, and the line to it.
+struct Started {
+    child: Child,
+    /// Asked for as soon as it had begun: of one that has ended, nobody can tell.
+    identity: Option<Identity>,
+    control: Control,
+}
+
+/// An emulator found on this host.
+enum Found {
+    Qemu(PathBuf),
+    Bochs(config::Bochs, tools::Bochs),
+}
+
+impl Found {
+    fn find(config: &Config) -> Result<Self, Error> {
+        Ok(match &config.emulator {
+            Emulator::Qemu => Self::Qemu(tools::qemu(config.qemu.as_deref())?),
+            Emulator::Bochs(chosen) => Self::Bochs(*chosen, tools::bochs()?),
+        })
+    }
+}
+
+/// An emulator whose files are in place.
+enum Ready {
+    Qemu(Qemu),
+    Bochs(Bochs),
+}
 
 impl Builder {
-    /// Builds what has to be built and starts QEMU. Returns when its devices stand; the guest has just begun to run.
+    /// Builds what has to be built and starts the emulator. Returns when its devices stand; the guest has just begun to run.
     pub fn spawn(self) -> Result<Machine, Error> {
         self.config.validate()?;
         if self.config.boot == Boot::Direct && matches!(self.source, Source::Medium(_)) {
             return Err(ConfigError::ImageWithoutFirmware.into());
         }
-        let qemu = tools::qemu(self.config.qemu.as_deref())?;
+        let found = Found::find(&self.config)?;
         if let Some(disk) = &self.config.disk {
             File::open(disk).map_err(io_error(&format!("disk {}", disk.display())))?;
         }
@@ -54,7 +83,7 @@ impl Builder {
             (Some(name), Some(directory)) => (name.clone(), directory.clone()),
             _ => temporary().map_err(io_error("temporary directory"))?,
         };
-        let result = self.start(&qemu, &elf, name, &directory);
+        let result = self.start(found, &elf, name, &directory);
         if result.is_err() && self.directory.is_none() {
             // The error that brought us here is the one to tell.
             drop(fs::remove_dir_all(&directory));
@@ -62,36 +91,60 @@ impl Builder {
         result
     }
 
-    fn start(&self, qemu: &Path, elf: &Path, name: String, directory: &Path) -> Result<Machine, Error> {
-        let files = self.lay_out(elf, directory)?;
+    fn start(&self, found: Found, elf: &Path, name: String, directory: &Path) -> Result<Machine, Error> {
+        let image = self.make_medium(elf, directory)?;
+        let serial_path = directory.join("serial.log");
+        let ready = match found {
+            Found::Qemu(program) => {
+                Ready::Qemu(Qemu::lay_out(self, program, &image, &serial_path, directory)?)
+            }
+            Found::Bochs(chosen, found) => {
+                Ready::Bochs(Bochs::lay_out(self, &chosen, &found, &image, directory)?)
+            }
+        };
         let mut tries = 0;
-        let (child, control, ports, started) = loop {
+        let (emulator, ports, started) = loop {
             let ports = self.grant_ports().map_err(io_error("ports"))?;
             let started = Instant::now();
-            match self.launch(qemu, &name, directory, &files, &ports) {
-                Ok((child, control)) => break (child, control, ports, started),
-                Err(Error::Machine(MachineError::Start { message }))
-                    if tries < PORT_TRIES && message.contains("Could not set up host forwarding rule") =>
+            let launched = match &ready {
+                Ready::Qemu(qemu) => qemu.launch(self, &name, &ports),
+                Ready::Bochs(bochs) => bochs.launch(self, &ports),
+            };
+            match launched {
+                Ok(emulator) => break (emulator, ports, started),
+                Err(Error::Machine(MachineError::Start { message, .. }))
+                    if tries < PORT_TRIES && message.contains("ould not set up host forwarding rule") =>
                 {
                     tries += 1;
                 }
                 Err(error) => return Err(error),
             }
         };
-        if self.makes_medium() {
-            // QEMU holds it open; a memory file system should not hold it as well.
-            fs::remove_file(&files.image).map_err(io_error("boot image"))?;
-        }
-        let identity = Identity::of(child.id())
-            .ok_or_else(|| MachineError::Start { message: "it ended as soon as it had begun".to_owned() })?;
+        let qmp_socket = match &ready {
+            Ready::Qemu(qemu) => {
+                if self.makes_medium() {
+                    // QEMU holds it open; a memory file system should not hold it as well.
+                    fs::remove_file(&image).map_err(io_error("boot image"))?;
+                }
+                Some(qemu.qmp_socket().to_owned())
+            }
+            Ready::Bochs(_) => None,
+        };
+        let Started { child, identity, control } = emulator;
+        let identity = identity.ok_or_else(|| failed(self, "it ended as soon as it had begun".to_owned()))?;
+        let echo = match (&ready, self.console) {
+            (Ready::Bochs(_), Console::Stdout) => Echo::start(&serial_path, identity),
+            _ => Echo::none(),
+        };
         Ok(Machine {
             name,
             config: self.config.clone(),
             directory: directory.to_owned(),
             owns_directory: self.directory.is_none(),
-            qmp_socket: files.qmp,
-            serial: Mutex::new(SerialLog::new(&files.serial)),
-            serial_path: files.serial,
+            qmp_socket,
+            serial: Mutex::new(SerialLog::new(&serial_path)),
+            serial_path,
+            echo,
             ports,
             started,
             identity,
@@ -106,33 +159,14 @@ impl Builder {
         self.config.boot != Boot::Direct && !matches!(self.source, Source::Medium(_))
     }
 
-    /// Puts the files in place that the machine starts from.
-    fn lay_out(&self, elf: &Path, directory: &Path) -> Result<Files, Error> {
-        let mut files = Files {
-            image: elf.to_owned(),
-            firmware: None,
-            serial: directory.join("serial.log"),
-            qmp: directory.join("qmp.sock"),
-            control: directory.join("control.sock"),
-        };
-        if files.control.as_os_str().len() > SOCKET_PATH_MAX {
-            let message = format!(
-                "{} is too long for a socket: take a shorter directory or name",
-                files.control.display()
-            );
-            return Err(MachineError::Start { message }.into());
+    /// The ELF image, on a medium where it has to be.
+    fn make_medium(&self, elf: &Path, directory: &Path) -> Result<PathBuf, Error> {
+        if !self.makes_medium() {
+            return Ok(elf.to_owned());
         }
-        if self.makes_medium() {
-            files.image = directory.join("boot.iso");
-            image::iso(elf, &self.config.command_line, &files.image)?;
-        }
-        if self.config.boot == Boot::Uefi {
-            let firmware = tools::ovmf()?;
-            let variables = directory.join("efi-variables.fd");
-            fs::copy(&firmware.variables, &variables).map_err(io_error("UEFI variables"))?;
-            files.firmware = Some((firmware.code, variables));
-        }
-        Ok(files)
+        let image = directory.join("boot.iso");
+        image::iso(elf, &self.config.command_line, &image)?;
+        Ok(image)
     }
 
     fn grant_ports(&self) -> io::Result<Vec<Granted>> {
@@ -155,55 +189,13 @@ impl Builder {
         ports::grant(&wishes)
     }
 
-    fn launch(
-        &self,
-        qemu: &Path,
-        name: &str,
-        directory: &Path,
-        files: &Files,
-        ports: &[Granted],
-    ) -> Result<(Child, Qmp), Error> {
-        let log_path = directory.join("qemu.log");
-        let log = File::create(&log_path).map_err(io_error("QEMU's log"))?;
-        let mut command = Command::new(qemu);
-        command.args(command::arguments(&self.config, name, files, ports, self.console));
-        command.stdin(Stdio::null()).stderr(log);
-        command.stdout(if self.console == Console::Stdout { Stdio::inherit() } else { Stdio::null() });
-        let mut child =
-            crate::process::spawn(command, self.lifetime).map_err(io_error(&qemu.display().to_string()))?;
-
-        let deadline = Instant::now() + START_PATIENCE;
-        let failure = loop {
-            match Qmp::connect(&files.control, START_PATIENCE) {
-                Ok(mut control) => {
-                    // QEMU waits (`-S`) until somebody listens, so that no event is missed however short the run.
-                    match control.resume() {
-                        Ok(()) => return Ok((child, control)),
-                        Err(error) => break error.to_string(),
-                    }
-                }
-                Err(error) if Instant::now() >= deadline => break error.to_string(),
-                Err(_) => {}
-            }
-            match child.try_wait() {
-                Ok(None) => thread::sleep(POLL),
-                Ok(Some(status)) => break status.to_string(),
-                Err(error) => break error.to_string(),
-            }
-        };
-        drop(child.kill().and_then(|()| child.wait()));
-        let message = match fs::read_to_string(&log_path) {
-            Ok(log) if !log.trim().is_empty() => log.trim().to_owned(),
-            _ => failure,
-        };
-        Err(MachineError::Start { message }.into())
-    }
-
     /// The host tools that [`Builder::spawn`] will need.
     pub fn tools(&self) -> Vec<Tool> {
         let mut needed = Vec::new();
-        if self.config.qemu.is_none() {
-            needed.push(Tool::Qemu);
+        match self.config.emulator {
+            Emulator::Qemu if self.config.qemu.is_none() => needed.push(Tool::Qemu),
+            Emulator::Qemu => {}
+            Emulator::Bochs(_) => needed.extend(tools::BOCHS_TOOLS),
         }
         if self.makes_medium() {
             needed.extend(image::ISO_TOOLS);
@@ -227,6 +219,10 @@ fn temporary() -> io::Result<(String, PathBuf)> {
             Err(error) => return Err(error),
         }
     }
+}
+
+fn failed(builder: &Builder, message: String) -> Error {
+    MachineError::Start { emulator: builder.config.emulator.name(), message }.into()
 }
 
 fn io_error(what: &str) -> impl FnOnce(io::Error) -> MachineError + use<> {

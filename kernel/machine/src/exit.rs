@@ -1,7 +1,7 @@
 //! How the machine ends: a status for the emulator, a reboot or a halt on metal.
 
 use crate::{console, cpu, io};
-use core::sync::atomic::{AtomicU8, AtomicU16, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, Ordering};
 
 /// Why the machine ends. QEMU's isa-debug-exit turns `v` into exit status `v << 1 | 1`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +30,7 @@ pub enum Policy {
 }
 
 static POLICY: AtomicU8 = AtomicU8::new(Policy::Reboot as u8);
+static BOCHS_DOORS: AtomicBool = AtomicBool::new(false);
 static ACPI_RESET: AtomicU16 = AtomicU16::new(0);
 static ACPI_RESET_VALUE: AtomicU8 = AtomicU8::new(0);
 
@@ -44,15 +45,39 @@ pub fn set_reset_register(port: u16, value: u8) {
     ACPI_RESET_VALUE.store(value, Ordering::Relaxed);
 }
 
+/// Lets [`exit`] use the doors of Bochs if the OEMID of the ACPI tables is that of Bochs's BIOS. QEMU's tables bear it, too,
+/// but QEMU has ended before these doors are tried. Elsewhere their ports may belong to a device.
+pub fn set_maker(oem: &[u8; 6]) {
+    BOCHS_DOORS.store(oem == b"BOCHS ", Ordering::Relaxed);
+}
+
 /// Ends the machine.
 pub fn exit(reason: Reason) -> ! {
     console::drain();
     // SAFETY: port f4h is isa-debug-exit under QEMU and unused elsewhere; the machine ends here in any case.
     unsafe { io::outl(0xf4, reason as u32) };
+    if BOCHS_DOORS.load(Ordering::Relaxed) {
+        exit_bochs(reason);
+    }
     if POLICY.load(Ordering::Relaxed) == Policy::Reboot as u8 {
         reboot();
     }
     cpu::stop()
+}
+
+/// Bochs has one exit status for everything, so the reason goes to its log before: a line to port 402h, where its BIOS
+/// writes messages, such as `quicksilver: exit 16`. The word `Shutdown` to port 8900h ends it.
+fn exit_bochs(reason: Reason) {
+    let reason = reason as u8;
+    let digits = [b'0' + reason / 10, b'0' + reason % 10, b'\n'];
+    for &byte in b"quicksilver: exit ".iter().chain(&digits) {
+        // SAFETY: the port for messages, on the machine that has it.
+        unsafe { io::outb(0x402, byte) };
+    }
+    for &byte in b"Shutdown" {
+        // SAFETY: the port that ends the machine, on the machine that has it.
+        unsafe { io::outb(0x8900, byte) };
+    }
 }
 
 fn reboot() {

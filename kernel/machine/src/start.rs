@@ -94,6 +94,9 @@ pub fn start(mut boot: Boot) -> Result<Machine, StartError> {
     if let Some(madt) = acpi.as_ref().and_then(|acpi| acpi.madt.as_ref()) {
         irq::init(madt);
     }
+    if let Some(acpi) = &acpi {
+        exit::set_maker(&acpi.oem);
+    }
     if let Some((port, value)) = acpi.as_ref().and_then(|acpi| acpi.fadt).and_then(|fadt| fadt.reset) {
         exit::set_reset_register(port, value);
     }

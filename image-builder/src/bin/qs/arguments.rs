@@ -7,9 +7,9 @@ use clap::builder::PossibleValue;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::mode::UsageError;
-use image_builder::config::{Config, Forward};
+use image_builder::config::{Bochs, Config, ConfigError, CpuModel, Emulator, Forward};
 use image_builder::kernel::Content;
-use image_builder::{Accelerator, Boot, MachineType, Memory, Network, Nic};
+use image_builder::{Accelerator, Boot, MachineType, Memory, Network, Nic, Vendor};
 
 #[derive(Debug, Parser)]
 #[command(name = "qs", version, about = "Builds Quicksilver images and runs them on emulated machines")]
@@ -193,6 +193,14 @@ pub struct BenchOptions {
     pub json: bool,
 }
 
+/// Programs that emulate machines.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum EmulatorName {
+    #[default]
+    Qemu,
+    Bochs,
+}
+
 #[derive(Debug, Args)]
 pub struct RunOptions {
     /// The application; several with commas between
@@ -201,16 +209,27 @@ pub struct RunOptions {
     /// Number of CPUs
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
     pub cpus: u32,
-    /// Memory, such as 64M or 4G; at least 48M
-    #[arg(long, value_name = "SIZE", default_value = "512M")]
-    pub memory: Memory,
-    #[arg(long, default_value_t, value_parser = choice(MachineType::ALL))]
-    pub machine: MachineType,
-    /// direct: QEMU loads the kernel; bios, uefi: firmware, GRUB and a CD
-    #[arg(long, default_value_t, value_parser = choice(Boot::ALL))]
-    pub boot: Boot,
-    #[arg(long, default_value_t, value_parser = choice(Nic::ALL))]
-    pub nic: Nic,
+    /// What emulates the machine; bochs has Intel's virtualization, too
+    #[arg(long, value_enum, default_value_t)]
+    pub emulator: EmulatorName,
+    /// Whose CPU Bochs emulates [default: intel]
+    #[arg(long, value_parser = choice(Vendor::ALL))]
+    pub vendor: Option<Vendor>,
+    /// Which CPU Bochs emulates [default: corei7_skylake_x, ryzen]
+    #[arg(long, value_name = "NAME", value_parser = choice(CpuModel::ALL))]
+    pub cpu_model: Option<CpuModel>,
+    /// Memory, such as 64M or 4G; at least 48M [default: 512M; in Bochs 256M]
+    #[arg(long, value_name = "SIZE")]
+    pub memory: Option<Memory>,
+    /// [default: q35; in Bochs pc]
+    #[arg(long, value_parser = choice(MachineType::ALL))]
+    pub machine: Option<MachineType>,
+    /// direct: QEMU loads the kernel; bios, uefi: firmware, GRUB and a CD [default: direct; in Bochs bios]
+    #[arg(long, value_parser = choice(Boot::ALL))]
+    pub boot: Option<Boot>,
+    /// [default: virtio; in Bochs e1000]
+    #[arg(long, value_parser = choice(Nic::ALL))]
+    pub nic: Option<Nic>,
     /// Attach a disk image, raw or qcow2, as a virtio disk
     #[arg(long, value_name = "FILE")]
     pub disk: Option<PathBuf>,
@@ -252,13 +271,21 @@ pub struct RunOptions {
 
 impl RunOptions {
     /// The machine that is asked for.
-    pub fn config(&self) -> Config {
-        Config {
-            machine: self.machine,
-            boot: self.boot,
+    pub fn config(&self) -> Result<Config, ConfigError> {
+        let emulator = match self.emulator {
+            EmulatorName::Bochs => Emulator::Bochs(Bochs::of(self.vendor, self.cpu_model)?),
+            EmulatorName::Qemu if self.vendor.is_some() || self.cpu_model.is_some() => {
+                return Err(ConfigError::CpuOfQemu);
+            }
+            EmulatorName::Qemu => Emulator::Qemu,
+        };
+        let default = Config::of(emulator);
+        Ok(Config {
+            machine: self.machine.unwrap_or(default.machine),
+            boot: self.boot.unwrap_or(default.boot),
             cpus: self.cpus,
-            memory: self.memory,
-            nic: self.nic,
+            memory: self.memory.unwrap_or(default.memory),
+            nic: self.nic.unwrap_or(default.nic),
             network: self.tap.clone().map_or(Network::User, |interface| Network::Tap { interface }),
             disk: self.disk.clone(),
             forwards: self.forward.clone(),
@@ -267,8 +294,8 @@ impl RunOptions {
             accelerator: self.accel,
             qemu: self.qemu.clone(),
             qemu_args: self.qemu_arg.clone(),
-            ..Config::default()
-        }
+            ..default
+        })
     }
 }
 
@@ -335,7 +362,7 @@ mod tests {
     #[test]
     fn defaults() {
         let options = run("").unwrap();
-        let config = options.config();
+        let config = options.config().unwrap();
         assert_eq!((options.app.as_str(), config.cpus, config.memory), ("kv", 1, Memory::mebibytes(512)));
         assert_eq!((config.machine, config.boot, config.nic), (MachineType::Q35, Boot::Direct, Nic::Virtio));
     }
@@ -345,12 +372,33 @@ mod tests {
         let config = run("web --cpus 4 --memory 4G --machine pc --boot uefi --nic e1000e --disk d --forward 7:1007 \
              --forward 9:0 --name x --detach --json --icount --qemu q --qemu-arg -S --qemu-arg -s --append a=1 --append b=2")
         .unwrap()
-        .config();
+        .config()
+        .unwrap();
         assert_eq!((config.cpus, config.memory, config.machine), (4, Memory::gibibytes(4), MachineType::Pc));
         assert_eq!((config.boot, config.nic, config.icount), (Boot::Uefi, Nic::E1000e, true));
         assert_eq!(config.forwards, [Forward { guest: 7, host: 1007 }, Forward { guest: 9, host: 0 }]);
         assert_eq!(config.qemu_args, ["-S", "-s"]);
         assert_eq!(config.command_line, "a=1 b=2");
+    }
+
+    #[test]
+    fn machines_in_bochs() {
+        let config = |words: &str| run(&format!("--emulator bochs {words}")).unwrap().config();
+        let intel = config("").unwrap();
+        assert_eq!(intel.emulator, Emulator::Bochs(Bochs::default()));
+        assert_eq!((intel.machine, intel.boot, intel.nic), (MachineType::Pc, Boot::Bios, Nic::E1000));
+        assert_eq!((intel.memory, intel.validate()), (Memory::mebibytes(256), Ok(())));
+        let amd = config("--vendor amd --cpus 2 --memory 64M").unwrap();
+        assert_eq!(amd.emulator, Emulator::Bochs(Bochs::of(Some(Vendor::Amd), None).unwrap()));
+        assert_eq!((amd.cpus, amd.memory, amd.validate()), (2, Memory::mebibytes(64), Ok(())));
+        assert!(config("--vendor amd --cpu-model tigerlake").is_err());
+        for words in
+            ["--machine q35", "--nic virtio", "--boot direct", "--tap t", "--icount", "--qemu-arg -S"]
+        {
+            assert!(config(words).unwrap().validate().is_err(), "{words}");
+        }
+        assert!(run("--vendor amd").unwrap().config().is_err());
+        assert!(run("--emulator bochs --cpu-model bx_generic").is_err());
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! `qs run`: builds, boots, and either stays with the machine or leaves it running.
 
+use std::path::Path;
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -12,20 +13,22 @@ use crate::output;
 use image_builder::machine::{Builder, MachineError};
 use image_builder::state::{Claim, Registry, State};
 use image_builder::workspace::Workspace;
-use image_builder::{Boot, Error, ExitCode, Machine, kernel, tools};
+use image_builder::{Boot, Emulator, Error, ExitCode, Machine, kernel, tools};
 
 /// How long a machine of the foreground may take to end when asked to.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 pub fn run(options: Box<RunOptions>) -> Result<ExitCode, Error> {
-    let config = options.config();
+    let config = options.config()?;
     config.validate()?;
     if options.elf.is_none() {
         Workspace::find()?.check_apps(&options.app)?;
     }
     let builder = Machine::builder().config(config).wished_ports();
     tools::require(&builder.tools())?;
-    tools::qemu(options.qemu.as_deref())?;
+    if options.qemu.is_some() {
+        tools::qemu(options.qemu.as_deref())?;
+    }
 
     let registry = Registry::of_user()?;
     let claim = registry.claim(options.name.as_deref(), &options.app)?;
@@ -52,24 +55,29 @@ fn build_and_boot(options: &RunOptions, builder: Builder, claim: &Claim) -> Resu
     let builder = if options.detach { builder.detached() } else { builder.console_on_stdout() };
     let machine = builder.spawn()?;
     claim.record(&state(&machine, &options.app))?;
-    announce(&machine, options);
+    announce(&machine);
     if options.detach { detach(machine, options) } else { stay(&machine, options) }
 }
 
-fn announce(machine: &Machine, options: &RunOptions) {
-    let door = match machine.config().boot {
+fn announce(machine: &Machine) {
+    let config = machine.config();
+    let door = match config.boot {
         Boot::Direct => "directly",
         Boot::Bios => "with BIOS",
         Boot::Uefi => "with UEFI",
     };
-    let plural = if options.cpus == 1 { "" } else { "s" };
+    let plural = if config.cpus == 1 { "" } else { "s" };
+    let place = match config.emulator {
+        Emulator::Qemu => String::new(),
+        Emulator::Bochs(bochs) => format!(" in Bochs ({})", bochs.model),
+    };
     output::progress(format_args!(
-        "machine '{}' boots {door}: {}, {} CPU{plural}, {} memory, {}",
+        "machine '{}' boots {door}{place}: {}, {} CPU{plural}, {} memory, {}",
         machine.name(),
-        options.machine,
-        options.cpus,
-        options.memory,
-        options.nic
+        config.machine,
+        config.cpus,
+        config.memory,
+        config.nic
     ));
     for grant in machine.forwards() {
         if let Some(taken) = grant.instead_of {
@@ -177,7 +185,7 @@ fn state(machine: &Machine, app: &str) -> State {
         app: app.to_owned(),
         process: machine.process(),
         ports: machine.ports(),
-        qmp: machine.qmp_socket().to_owned(),
+        qmp: machine.qmp_socket().map(Path::to_owned).unwrap_or_default(),
         serial: machine.serial_path().to_owned(),
         machine: machine.config().machine.to_string(),
         cpus: machine.config().cpus,

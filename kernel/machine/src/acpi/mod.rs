@@ -64,6 +64,8 @@ pub struct Fadt {
 /// What was found.
 #[derive(Clone, Debug)]
 pub struct Acpi {
+    /// Who made the tables: OEMID of the root table.
+    pub oem: [u8; 6],
     /// CPUs, I/O APICs, overrides.
     pub madt: Option<MadtInfo>,
     /// Base address of the first HPET.
@@ -130,6 +132,7 @@ pub fn read(reader: &impl Reader, rsdp: u64) -> Result<Acpi, AcpiError> {
         None => (table(reader, old).filter(|bytes| bytes.starts_with(b"RSDT")).ok_or(AcpiError::Damaged)?, 4),
     };
     let mut acpi = Acpi {
+        oem: root[10..16].try_into().expect("six bytes"),
         madt: None,
         hpet: None,
         ecam: List::new(Ecam { base: 0, segment: 0, buses: (0, 0) }),

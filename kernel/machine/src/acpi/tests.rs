@@ -21,6 +21,7 @@ fn build(signature: &[u8; 4], payload: &[u8]) -> Vec<u8> {
     let mut bytes = vec![0; 36];
     bytes[..4].copy_from_slice(signature);
     bytes[4..8].copy_from_slice(&(36 + payload.len() as u32).to_le_bytes());
+    bytes[10..16].copy_from_slice(b"QSTEST");
     bytes.extend_from_slice(payload);
     checksum(&mut bytes, 9);
     bytes
@@ -80,6 +81,7 @@ fn everything_is_found_from_the_bios_area() {
     let rsdp = find_rsdp(&memory).unwrap();
     assert_eq!(rsdp, 0xf_0010);
     let acpi = read(&memory, rsdp).unwrap();
+    assert_eq!(&acpi.oem, b"QSTEST");
     let madt = acpi.madt.unwrap();
     let cpus: Vec<_> = madt.cpus().map(|cpu| (cpu.apic_id, cpu.enabled)).collect();
     assert_eq!(cpus, [(0, true), (1, false), (256, true)]);

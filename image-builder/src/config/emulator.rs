@@ -1,0 +1,245 @@
+//! What emulates a machine, and what Bochs does not emulate.
+
+use std::fmt;
+
+use super::{Accelerator, Boot, Config, ConfigError, MachineType, Medium, Memory, Network, Nic};
+
+/// What emulates the machine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Emulator {
+    /// QEMU, with AMD's virtualization built in.
+    #[default]
+    Qemu,
+    /// Bochs, slower and stricter, with Intel's and AMD's.
+    Bochs(Bochs),
+}
+
+impl Emulator {
+    /// Its name, as people write it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Qemu => "QEMU",
+            Self::Bochs(_) => "Bochs",
+        }
+    }
+}
+
+/// What is to be chosen about a machine in Bochs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Bochs {
+    pub model: CpuModel,
+    pub clock: Clock,
+}
+
+choice! {
+    /// Makers of CPUs.
+    Vendor {
+        #[default] Intel = "intel",
+        Amd = "amd",
+    }
+}
+
+choice! {
+    /// CPUs of Bochs 2.7 that the system boots on. Those from Cannon Lake on name a TSC frequency in CPUID (15h) that Bochs
+    /// does not keep: on them the system's clock is slow, forty times and more.
+    CpuModel {
+        /// Intel; VMX with EPT, VPID and unrestricted guest.
+        #[default] SkylakeX = "corei7_skylake_x",
+        /// Intel; as Skylake.
+        CannonLake = "corei3_cnl",
+        /// Intel; as Skylake.
+        IceLake = "corei7_icelake_u",
+        /// Intel; as Skylake.
+        TigerLake = "tigerlake",
+        /// Intel; VMX with EPT, without PML and TSC scaling.
+        Broadwell = "broadwell_ult",
+        /// Intel; as Broadwell.
+        Haswell = "corei7_haswell_4770",
+        /// Intel; as Broadwell.
+        IvyBridge = "corei7_ivy_bridge_3770k",
+        /// Intel; as Broadwell.
+        SandyBridge = "corei7_sandy_bridge_2600k",
+        /// AMD; SVM with nested paging.
+        Ryzen = "ryzen",
+        /// AMD; SVM with nested paging.
+        Trinity = "trinity_apu",
+        /// AMD; SVM with nested paging.
+        Zambezi = "zambezi",
+    }
+}
+
+impl CpuModel {
+    pub fn vendor(self) -> Vendor {
+        match self {
+            Self::Ryzen | Self::Trinity | Self::Zambezi => Vendor::Amd,
+            _ => Vendor::Intel,
+        }
+    }
+}
+
+impl Vendor {
+    /// The model taken where nobody chooses.
+    pub fn model(self) -> CpuModel {
+        match self {
+            Self::Intel => CpuModel::SkylakeX,
+            Self::Amd => CpuModel::Ryzen,
+        }
+    }
+}
+
+choice! {
+    /// What makes time pass in Bochs.
+    Clock {
+        /// Instructions, held back to the host's time: an idle machine waits. For machines with clients.
+        #[default] Paced = "paced",
+        /// Instructions alone, from a fixed date: two equal runs are equal to the last bit. An idle machine jumps to its
+        /// next event, seventy times faster than the host's time, so its peers seem slow to it.
+        Instructions = "instructions",
+    }
+}
+
+/// What Bochs does not emulate, or not for us.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum BochsError {
+    #[error("Bochs has no {0}: leave --machine out, or take pc")]
+    Machine(MachineType),
+    #[error("Bochs boots with its BIOS from a CD, not {0}: leave --boot out, or take bios")]
+    Boot(Boot),
+    #[error("on Bochs the boot image is a CD, not a {0}")]
+    Medium(Medium),
+    #[error("Bochs has no {0} network card: leave --nic out, or take e1000")]
+    Nic(Nic),
+    #[error("on Bochs there is the user network only, no tap device")]
+    Tap,
+    #[error("Bochs has no virtio disk")]
+    Disk,
+    #[error("Bochs counts instructions in any case: leave --icount out")]
+    Icount,
+    #[error("Bochs emulates every instruction: there is no --accel {0}")]
+    Accelerator(Accelerator),
+    #[error("--qemu and --qemu-arg are of no use to Bochs")]
+    QemuOption,
+    #[error("{0} CPUs: in Bochs a machine has 1 to {max}", max = Bochs::MAX_CPUS)]
+    Cpus(u32),
+    #[error("memory of {0}: in Bochs a machine has whole mebibytes, at most {max}", max = Bochs::MAX_MEMORY)]
+    Memory(Memory),
+    #[error("the CPU {model} is {}'s, not {vendor}'s", .model.vendor())]
+    Vendor { model: CpuModel, vendor: Vendor },
+}
+
+impl Bochs {
+    /// The most CPUs that its BIOS describes and that we have tried.
+    pub const MAX_CPUS: u32 = 8;
+    /// The most memory that we have tried.
+    pub const MAX_MEMORY: Memory = Memory::gibibytes(2);
+
+    /// A CPU by vendor, by model, or by both where they agree.
+    pub fn of(vendor: Option<Vendor>, model: Option<CpuModel>) -> Result<Self, BochsError> {
+        let model = match (vendor, model) {
+            (Some(vendor), Some(model)) if model.vendor() != vendor => {
+                return Err(BochsError::Vendor { model, vendor });
+            }
+            (_, Some(model)) => model,
+            (vendor, None) => vendor.unwrap_or_default().model(),
+        };
+        Ok(Self { model, clock: Clock::default() })
+    }
+}
+
+impl Config {
+    /// The default machine of an emulator.
+    pub fn of(emulator: Emulator) -> Self {
+        match emulator {
+            Emulator::Qemu => Self::default(),
+            Emulator::Bochs(_) => Self {
+                emulator,
+                machine: MachineType::Pc,
+                boot: Boot::Bios,
+                nic: Nic::E1000,
+                memory: Memory::mebibytes(256),
+                ..Self::default()
+            },
+        }
+    }
+
+    /// Refuses what Bochs does not emulate.
+    pub(super) fn validate_for_bochs(&self) -> Result<(), ConfigError> {
+        let memory_fits = self.memory <= Bochs::MAX_MEMORY && self.memory.bytes().is_multiple_of(1 << 20);
+        let error = if self.machine != MachineType::Pc {
+            BochsError::Machine(self.machine)
+        } else if self.boot != Boot::Bios {
+            BochsError::Boot(self.boot)
+        } else if self.medium != Medium::Cdrom {
+            BochsError::Medium(self.medium)
+        } else if self.nic != Nic::E1000 {
+            BochsError::Nic(self.nic)
+        } else if self.network != Network::User {
+            BochsError::Tap
+        } else if self.disk.is_some() {
+            BochsError::Disk
+        } else if self.icount {
+            BochsError::Icount
+        } else if self.accelerator != Accelerator::Tcg {
+            BochsError::Accelerator(self.accelerator)
+        } else if self.qemu.is_some() || !self.qemu_args.is_empty() {
+            BochsError::QemuOption
+        } else if self.cpus > Bochs::MAX_CPUS {
+            BochsError::Cpus(self.cpus)
+        } else if !memory_fits {
+            BochsError::Memory(self.memory)
+        } else {
+            return Ok(());
+        };
+        Err(error.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn machine() -> Config {
+        Config::of(Emulator::Bochs(Bochs::default()))
+    }
+
+    #[test]
+    fn the_default_machines_can_be_built() {
+        assert_eq!(machine().validate(), Ok(()));
+        assert_eq!(Config::of(Emulator::Qemu).validate(), Ok(()));
+    }
+
+    #[test]
+    fn what_bochs_has_not_is_refused() {
+        for (config, error) in [
+            (Config { machine: MachineType::Q35, ..machine() }, BochsError::Machine(MachineType::Q35)),
+            (Config { boot: Boot::Uefi, ..machine() }, BochsError::Boot(Boot::Uefi)),
+            (Config { medium: Medium::Usb, ..machine() }, BochsError::Medium(Medium::Usb)),
+            (Config { nic: Nic::Virtio, ..machine() }, BochsError::Nic(Nic::Virtio)),
+            (Config { network: Network::Tap { interface: "tap0".into() }, ..machine() }, BochsError::Tap),
+            (Config { disk: Some("disk".into()), ..machine() }, BochsError::Disk),
+            (Config { icount: true, ..machine() }, BochsError::Icount),
+            (
+                Config { accelerator: Accelerator::Kvm, ..machine() },
+                BochsError::Accelerator(Accelerator::Kvm),
+            ),
+            (Config { qemu: Some("qemu".into()), ..machine() }, BochsError::QemuOption),
+            (Config { qemu_args: vec!["-S".into()], ..machine() }, BochsError::QemuOption),
+            (Config { cpus: 9, ..machine() }, BochsError::Cpus(9)),
+            (Config { memory: Memory::gibibytes(3), ..machine() }, BochsError::Memory(Memory::gibibytes(3))),
+        ] {
+            assert_eq!(config.validate(), Err(ConfigError::Bochs(error)));
+        }
+    }
+
+    #[test]
+    fn a_cpu_has_one_maker() {
+        assert_eq!(Bochs::of(None, None).unwrap().model, CpuModel::SkylakeX);
+        assert_eq!(Bochs::of(Some(Vendor::Amd), None).unwrap().model, CpuModel::Ryzen);
+        assert_eq!(Bochs::of(None, Some(CpuModel::Ryzen)).unwrap().model, CpuModel::Ryzen);
+        let error = Bochs::of(Some(Vendor::Intel), Some(CpuModel::Ryzen)).unwrap_err();
+        assert_eq!(error.to_string(), "the CPU ryzen is amd's, not intel's");
+        for (_, vendor) in Vendor::ALL {
+            assert_eq!(vendor.model().vendor(), *vendor);
+        }
+    }
+}
