@@ -7,9 +7,9 @@ use crate::exit::{self, Reason};
 use crate::traps::TrapFrame;
 use crate::{apic, cpu, paging, thread};
 use core::arch::asm;
-use core::fmt::Write;
+use core::fmt::{self, Write};
 use core::panic::PanicInfo;
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 static SPEAKING: AtomicBool = AtomicBool::new(false);
 
@@ -18,32 +18,33 @@ pub(crate) fn is_speaking() -> bool {
     SPEAKING.load(Ordering::Relaxed)
 }
 
-/// Silences everybody else. Returns false if somebody is speaking already: then this CPU stops, or ends the machine if
-/// it is the speaker itself that failed again.
-fn take_the_word() {
+/// Silences everybody else, and begins with `what`: nothing that could fail comes before it. If somebody is speaking already,
+/// this CPU stops; if it is the speaker itself that has failed again, that is said with no more than `what`, and the machine
+/// ends.
+fn take_the_word(what: fmt::Arguments<'_>) {
     cpu::disable_interrupts();
-    static SPEAKER: core::sync::atomic::AtomicUsize = core::sync::atomic::AtomicUsize::new(usize::MAX);
+    static SPEAKER: AtomicUsize = AtomicUsize::new(usize::MAX);
+    static FAILED_AGAIN: AtomicBool = AtomicBool::new(false);
     if SPEAKING.swap(true, Ordering::SeqCst) {
         if SPEAKER.load(Ordering::SeqCst) == cpu::id() {
+            if !FAILED_AGAIN.swap(true, Ordering::SeqCst) {
+                let _ = writeln!(Raw, "\n==== last words failed: {what}");
+            }
             exit::exit(Reason::Panic);
         }
         cpu::stop();
     }
     SPEAKER.store(cpu::id(), Ordering::SeqCst);
+    let _ = writeln!(Raw, "\n==== last words: {what}");
     if cpu::count() > 1 {
         apic::send_nmi_to_others();
     }
-}
-
-fn heading(what: core::fmt::Arguments<'_>) {
-    let _ =
-        writeln!(Raw, "\n==== last words: {what}\ncpu {}, thread '{}'", cpu::id(), thread::current_name());
+    let _ = writeln!(Raw, "cpu {}, thread '{}'", cpu::id(), thread::current_name());
 }
 
 #[panic_handler]
 fn panic(info: &PanicInfo<'_>) -> ! {
-    take_the_word();
-    heading(format_args!("panic"));
+    take_the_word(format_args!("panic"));
     let _ = writeln!(Raw, "{info}");
     let frame: u64;
     // SAFETY: reads the frame pointer.
@@ -77,49 +78,65 @@ const NAMES: [&str; 22] = [
     "control protection",
 ];
 
+/// An exception, as its first line has it.
+struct Exception<'a> {
+    frame: &'a TrapFrame,
+    cr2: u64,
+}
+
+impl Exception<'_> {
+    fn is_overflow(&self) -> bool {
+        let unmapped = self.frame.vector == 8 || (self.frame.vector == 14 && self.frame.error & 1 == 0);
+        unmapped && paging::is_guard(self.cr2)
+    }
+
+    fn reason(&self) -> Reason {
+        match self.frame.vector {
+            8 => Reason::StackOverflow,
+            18 => Reason::MachineCheck,
+            _ if self.is_overflow() => Reason::StackOverflow,
+            _ => Reason::Panic,
+        }
+    }
+}
+
+impl fmt::Display for Exception<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (cr2, error) = (self.cr2, self.frame.error);
+        match self.frame.vector {
+            _ if self.is_overflow() => {
+                write!(f, "stack overflow (the guard page at {cr2:#x} was touched)")?;
+            }
+            8 => f.write_str("double fault")?,
+            18 => f.write_str("machine check")?,
+            14 => {
+                let access = match error & 18 {
+                    0 => "read of",
+                    2 => "write to",
+                    _ => "fetch from",
+                };
+                let why = if error & 1 != 0 { "protected" } else { "unmapped" };
+                write!(f, "page fault: {access} {why} address {cr2:#x}")?;
+            }
+            vector => {
+                let name = NAMES.get(vector as usize).copied().unwrap_or("reserved exception");
+                write!(f, "{name} (vector {vector}, error code {error:#x})")?;
+            }
+        }
+        write!(f, " at {:#x}", self.frame.rip)
+    }
+}
+
 /// Last words about an exception nobody handles.
 pub(crate) fn exception(frame: &TrapFrame) -> ! {
-    take_the_word();
     let cr2: u64;
     // SAFETY: reads CR2.
     unsafe { asm!("mov {}, cr2", out(reg) cr2, options(nomem, nostack)) };
-    let vector = frame.vector as usize;
-    let name = NAMES.get(vector).copied().unwrap_or("reserved exception");
-    let unmapped = vector == 8 || (vector == 14 && frame.error & 1 == 0);
-    let overflow = unmapped && paging::is_guard(cr2);
-    let reason = match vector {
-        _ if overflow => {
-            heading(format_args!("stack overflow (the guard page at {cr2:#x} was touched)"));
-            Reason::StackOverflow
-        }
-        8 => {
-            heading(format_args!("double fault"));
-            Reason::StackOverflow
-        }
-        18 => {
-            heading(format_args!("machine check"));
-            Reason::MachineCheck
-        }
-        14 => {
-            let access = if frame.error & 16 != 0 {
-                "fetch from"
-            } else if frame.error & 2 != 0 {
-                "write to"
-            } else {
-                "read of"
-            };
-            let why = if frame.error & 1 != 0 { "protected" } else { "unmapped" };
-            heading(format_args!("page fault: {access} {why} address {cr2:#x}"));
-            Reason::Panic
-        }
-        _ => {
-            heading(format_args!("{name} (vector {vector}, error code {:#x})", frame.error));
-            Reason::Panic
-        }
-    };
+    let exception = Exception { frame, cr2 };
+    take_the_word(format_args!("{exception}"));
     registers(frame, cr2);
     backtrace(Some(frame.rip), frame.rbp);
-    exit::exit(reason)
+    exit::exit(exception.reason())
 }
 
 fn registers(f: &TrapFrame, cr2: u64) {
