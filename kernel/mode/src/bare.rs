@@ -103,7 +103,7 @@ impl World for Machine {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn prepare(&self, cpu: usize, direction: Direction) -> Result<(), CpuError> {
         #[cfg(feature = "inject")]
         inject::before_prepare(cpu)?;
@@ -119,7 +119,7 @@ impl World for Machine {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn commit(&self, cpu: usize, direction: Direction) -> Result<(), CpuError> {
         match direction {
             Direction::Enter => {

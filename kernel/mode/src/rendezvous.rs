@@ -161,6 +161,7 @@ impl<E: Copy + Send> Rendezvous<E> {
         good
     }
 
+    #[inline(always)]
     fn commit<W: World<Error = E>>(&self, world: &W, cpu: usize, round: u64, direction: Direction) -> bool {
         let slot = &self.slots[cpu];
         let result = world.commit(cpu, direction);
