@@ -44,8 +44,7 @@ fn take_the_word(what: fmt::Arguments<'_>) {
 
 #[panic_handler]
 fn panic(info: &PanicInfo<'_>) -> ! {
-    take_the_word(format_args!("panic"));
-    let _ = writeln!(Raw, "{info}");
+    take_the_word(format_args!("{info}"));
     let frame: u64;
     // SAFETY: reads the frame pointer.
     unsafe { asm!("mov {}, rbp", out(reg) frame, options(nomem, nostack)) };
