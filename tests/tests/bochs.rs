@@ -1,13 +1,28 @@
 //! Machines in Bochs: a second opinion on AMD's CPUs, and the only one on Intel's. They boot the same image from a CD.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
 use image_builder::config::{Bochs, Clock};
+use image_builder::figures;
 use image_builder::machine::End;
 use image_builder::{Machine, Vendor};
-use tests::guest::{self, Guest, PATIENCE, has_bochs, image};
-use tests::load;
+use tests::guest::{self, Guest, PATIENCE, checked_image, has_bochs, image};
+use tests::operator::Operator;
+use tests::{load, slots};
 
-/// Boots all applications and talks to them.
+/// How long the tests inside a machine may take.
+const LONG: Duration = Duration::from_secs(300);
+
+/// Switches of each machine under the register checker, and again by an operator over the network.
+fn switches() -> u64 {
+    if std::env::var_os("QS_SOAK").is_some() { 20_000 } else { 500 }
+}
+
+/// Boots all applications, talks to them, and switches beneath them.
 fn serves(vendor: Vendor, cpus: u32) {
     if !has_bochs(&format!("{cpus} CPU(s) of {vendor} in Bochs")) {
         return;
@@ -20,6 +35,7 @@ fn serves(vendor: Vendor, cpus: u32) {
     let work = ["-n", "1000", "-c", "5", "-t", "set,get"];
     let rows = load::redis_benchmark(guest.at("kv"), PATIENCE, &work).unwrap();
     assert_eq!(rows.len(), 2, "{rows:?}");
+    switches_under_load(&guest, vendor);
     assert!(guest.qmp("query-status", serde_json::Value::Null).is_err());
     guest.kill().unwrap();
     assert_eq!(guest.wait_exit(PATIENCE).unwrap(), End::Stopped);
@@ -45,13 +61,102 @@ fn two_cpus_of_intel_serve() {
     serves(Vendor::Intel, 2);
 }
 
+/// Each switch is one, and no client notices.
+fn switches_under_load(guest: &Guest, vendor: Vendor) {
+    let operator = Operator::of(guest);
+    let name = match vendor {
+        Vendor::Amd => "svm",
+        Vendor::Intel => "vmx",
+    };
+    assert_eq!(operator.status()["vendor"], name);
+    let over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let client = scope.spawn(|| {
+            let mut runs = 0;
+            while !over.load(Ordering::Relaxed) {
+                let work = ["-n", "200", "-c", "2", "-t", "set,get"];
+                load::redis_benchmark(guest.at("kv"), PATIENCE, &work).unwrap();
+                runs += 1;
+            }
+            runs
+        });
+        for number in 1..=switches() {
+            let state = operator.toggle();
+            assert_eq!(state["switches"], number);
+            assert_eq!(state["mode"], if number % 2 == 1 { "guest" } else { "native" });
+        }
+        over.store(true, Ordering::Relaxed);
+        assert!(client.join().unwrap() > 0);
+    });
+    guest.assert_well();
+}
+
 /// A machine whose time is its instructions, run to its end.
-fn counted(vendor: Vendor, app: &str, settings: &str) -> (End, String) {
+fn counted(vendor: Vendor, cpus: u32, image: &Path, settings: &str) -> (End, String) {
     let bochs = Bochs { clock: Clock::Instructions, model: vendor.model() };
-    let builder = Machine::builder().elf(&image(app)).bochs_with(bochs).append(settings);
-    let guest = Guest::start(builder);
-    let end = guest.wait_exit(PATIENCE).unwrap();
+    let builder = Machine::builder().elf(image).bochs_with(bochs).cpus(cpus).append(settings);
+    // Bochs is one thread, whatever it emulates.
+    let guest = Guest::start_in(slots::take(1), builder);
+    let end = guest.wait_exit(LONG).unwrap();
     (end, guest.serial_text())
+}
+
+/// All tests inside the machine pass, switches under the register checker among them.
+fn passes(vendor: Vendor, cpus: u32, image: &Path) {
+    let settings = format!("switches={}", switches());
+    let (end, said) = counted(vendor, cpus, image, &settings);
+    assert!(said.contains(" passed, 0 failed") && !said.contains("SKIPPED"), "{said}");
+    assert_eq!(end, End::Shutdown, "{said}");
+    let checked = format!("rounds of registers in {} switches", switches());
+    assert!(said.contains(&checked), "{said}");
+}
+
+#[test]
+fn one_cpu_of_amd_passes_the_tests_inside() {
+    if has_bochs("the tests inside one CPU of AMD") {
+        passes(Vendor::Amd, 1, &image("selftest"));
+    }
+}
+
+#[test]
+fn two_cpus_of_amd_pass_the_tests_inside_with_each_entry_checked() {
+    if has_bochs("the tests inside two CPUs of AMD") {
+        passes(Vendor::Amd, 2, &checked_image("selftest"));
+    }
+}
+
+#[test]
+fn one_cpu_of_intel_passes_the_tests_inside() {
+    if has_bochs("the tests inside one CPU of Intel") {
+        passes(Vendor::Intel, 1, &image("selftest"));
+    }
+}
+
+#[test]
+fn two_cpus_of_intel_pass_the_tests_inside_with_each_entry_checked() {
+    if has_bochs("the tests inside two CPUs of Intel") {
+        passes(Vendor::Intel, 2, &checked_image("selftest"));
+    }
+}
+
+/// Counts repeat, and interrupts are off for so few instructions at most.
+#[test]
+fn a_switch_takes_few_instructions_on_intel() {
+    if !has_bochs("instructions of a switch on VMX") {
+        return;
+    }
+    let run = || {
+        let settings = "bench=switch bench.unit=instructions ip=off ip6=off";
+        let (end, said) = counted(Vendor::Intel, 1, &image("bench"), settings);
+        assert!(end == End::Shutdown && !said.contains("ERROR"), "{said}");
+        figures::parse(&said)
+    };
+    let figures = run();
+    for (name, limit) in [("switch.enter", 800), ("switch.leave", 800)] {
+        let figure = figures.iter().find(|figure| figure.name == name).unwrap();
+        assert!(figure.max <= limit, "{figure:?}, at most {limit}");
+    }
+    assert_eq!(figures, run());
 }
 
 #[test]
@@ -59,10 +164,10 @@ fn the_reason_of_an_end_is_told() {
     if !has_bochs("the ends of machines in Bochs") {
         return;
     }
-    let (end, said) = counted(Vendor::Intel, "faults", "test=overflow panic=exit");
+    let (end, said) = counted(Vendor::Intel, 1, &image("faults"), "test=overflow panic=exit");
     assert_eq!(end, End::DoubleFault, "{said}");
     assert!(said.contains("last words: stack overflow"), "{said}");
-    assert_eq!(counted(Vendor::Amd, "faults", "test=panic panic=exit").0, End::Panic);
+    assert_eq!(counted(Vendor::Amd, 1, &image("faults"), "test=panic panic=exit").0, End::Panic);
 }
 
 #[test]
@@ -70,7 +175,7 @@ fn equal_runs_are_equal() {
     if !has_bochs("repetition in Bochs") {
         return;
     }
-    let run = || counted(Vendor::Amd, "faults", "test=panic panic=exit").1;
+    let run = || counted(Vendor::Amd, 1, &image("faults"), "test=panic panic=exit").1;
     let first = run();
     assert!(first.contains("last words: panic"), "{first}");
     assert_eq!(first, run());

@@ -12,7 +12,7 @@ global_asm!(include_str!("traps.s"));
 
 /// Which extended state XSAVE saves; 0 selects FXSAVE. Read by assembly.
 #[unsafe(no_mangle)]
-static XSAVE_MASK: AtomicU32 = AtomicU32::new(0);
+pub(crate) static XSAVE_MASK: AtomicU32 = AtomicU32::new(0);
 
 pub(crate) fn use_xsave(mask: u32) {
     XSAVE_MASK.store(mask, Ordering::Relaxed);

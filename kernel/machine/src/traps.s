@@ -39,6 +39,13 @@
     mov eax, [rip + XSAVE_MASK]
     xor edx, edx
     xsave64 [rsp]
+    # An x87 unit in its initial state (control word 37fh, status word 0, no register in use) is told to XRSTOR as such,
+    # whether the CPU keeps track of that or not. See `load_sse` in virtualization/jump.rs for what else depends on it.
+    cmp dword ptr [rsp], 0x37f
+    jne 2f
+    cmp byte ptr [rsp + 4], 0
+    jne 2f
+    and byte ptr [rsp + 512], 0xfe
     jmp 2f
 1:  fxsave64 [rsp]
 2:  ldmxcsr [rip + default_mxcsr]

@@ -10,7 +10,7 @@
 //!
 //! Source: AMD64 APM vol. 2, chapter 15; vol. 3 for VMRUN, VMLOAD, VMSAVE, STGI, CLGI.
 
-use super::jump::{DEFAULT_MXCSR, Next, resume_bare};
+use super::jump::{DEFAULT_MXCSR, Next, SSE, SseArea, load_sse, resume_bare};
 use crate::cpu::wrmsr;
 use crate::state::{Hardware, install};
 use core::arch::{asm, naked_asm};
@@ -38,8 +38,7 @@ impl From<TableRegister> for Pointer {
 #[repr(C, align(64))]
 #[derive(Debug)]
 pub struct Head {
-    /// x87 and SSE state of the guest during an exit. The VMM is compiled without AVX, whose upper halves it leaves alone.
-    fx: [u8; 512],
+    sse: SseArea,
     /// The guest's registers during an exit; RAX and RSP are in the control block.
     pub registers: Registers,
     stack_top: u64,
@@ -92,7 +91,7 @@ impl<D: Handler> Block<D> {
             host: Vmcb::ZERO,
             save_area: [0; 4096],
             head: Head {
-                fx: [0; 512],
+                sse: SseArea::NEW,
                 registers: Registers::default(),
                 stack_top: host.stack_top(),
                 cr3,
@@ -191,9 +190,9 @@ unsafe extern "C" fn beneath(block: *mut u8) -> u64 {
         "jmp 2f",
         // Resume: RBX = block.
         "1:",
+        load_sse!("rbx + {area}"),
         "mov rax, rbx",
         "vmload rax",
-        "fxrstor64 [rbx + {fx}]",
         "mov rcx, [rbx + {registers} + 16]",
         "mov rdx, [rbx + {registers} + 24]",
         "mov rsi, [rbx + {registers} + 32]",
@@ -227,7 +226,7 @@ unsafe extern "C" fn beneath(block: *mut u8) -> u64 {
         "mov [rbx + {registers} + 96], r13",
         "mov [rbx + {registers} + 104], r14",
         "mov [rbx + {registers} + 112], r15",
-        "fxsave64 [rbx + {fx}]",
+        "fxsave64 [rbx + {area}]",
         "ldmxcsr [rip + {default_mxcsr}]",
         "cld",
         "xor ebp, ebp",
@@ -261,7 +260,9 @@ unsafe extern "C" fn beneath(block: *mut u8) -> u64 {
         cr3 = const HEAD + offset_of!(Head, cr3),
         gdt = const HEAD + offset_of!(Head, gdt),
         idt = const HEAD + offset_of!(Head, idt),
-        fx = const HEAD + offset_of!(Head, fx),
+        area = const HEAD + offset_of!(Head, sse),
+        xsave = sym crate::traps::XSAVE_MASK,
+        sse = const SSE,
         registers = const HEAD + offset_of!(Head, registers),
         handler = const HEAD + offset_of!(Head, handler),
         host = const HOST,
@@ -281,7 +282,7 @@ unsafe extern "C" fn bare(block: *mut u8) -> ! {
         // What waited is delivered here, on the system's own tables; an NMI's stack is not this one.
         asm!("stgi", options(nostack));
         disable(&head.state);
-        resume_bare(&head.state, &raw const head.fx)
+        resume_bare(&head.state, &raw const head.sse)
     }
 }
 

@@ -11,7 +11,7 @@
 //!
 //! Source: Intel SDM vol. 3, chapters 24, 27, 28 and 31.
 
-use super::jump::{DEFAULT_MXCSR, Next, resume_bare};
+use super::jump::{DEFAULT_MXCSR, Next, SSE, SseArea, load_sse, resume_bare};
 use crate::cpu::{rdmsr, wrmsr};
 use crate::state::{Hardware, Privileged, Register, install};
 use core::arch::{asm, naked_asm};
@@ -32,8 +32,7 @@ struct Region {
 #[repr(C, align(64))]
 #[derive(Debug)]
 pub struct Head {
-    /// x87 and SSE state of the guest during an exit. The VMM is compiled without AVX, whose upper halves it leaves alone.
-    fx: [u8; 512],
+    sse: SseArea,
     /// The guest's registers during an exit; RSP is in the control structure.
     pub registers: Registers,
     handler: extern "C" fn(*mut u8) -> u32,
@@ -75,7 +74,7 @@ impl<D: Handler> Block<D> {
             vmxon: region(),
             vmcs: region(),
             head: Head {
-                fx: [0; 512],
+                sse: SseArea::NEW,
                 registers: Registers::default(),
                 handler: handle::<D>,
                 state: CpuState::default(),
@@ -308,14 +307,14 @@ unsafe extern "C" fn exited() -> ! {
         "mov [rbx + {registers} + 112], r15",
         "pop rcx",
         "mov [rbx + {registers}], rcx",
-        "fxsave64 [rbx + {fx}]",
+        "fxsave64 [rbx + {area}]",
         "ldmxcsr [rip + {default_mxcsr}]",
         "xor ebp, ebp",
         "mov rdi, rbx",
         "call [rbx + {handler}]",
         "test eax, eax",
         "jnz 2f",
-        "fxrstor64 [rbx + {fx}]",
+        load_sse!("rbx + {area}"),
         "mov rax, [rbx + {registers}]",
         "mov rcx, [rbx + {registers} + 16]",
         "mov rdx, [rbx + {registers} + 24]",
@@ -338,7 +337,9 @@ unsafe extern "C" fn exited() -> ! {
         "mov rdi, rbx",
         "call {bare}",
         "ud2",
-        fx = const HEAD + offset_of!(Head, fx),
+        area = const HEAD + offset_of!(Head, sse),
+        xsave = sym crate::traps::XSAVE_MASK,
+        sse = const SSE,
         registers = const HEAD + offset_of!(Head, registers),
         handler = const HEAD + offset_of!(Head, handler),
         default_mxcsr = sym DEFAULT_MXCSR,
@@ -369,7 +370,7 @@ unsafe extern "C" fn bare(block: *mut u8) -> ! {
         off(vmcs);
         install(&mut Hardware::new(), &head.state);
         wrmsr(msr::EFER, head.state.msrs.efer);
-        resume_bare(&head.state, &raw const head.fx)
+        resume_bare(&head.state, &raw const head.sse)
     }
 }
 
