@@ -17,13 +17,14 @@ pub const SERVICES: &[(&str, u16)] = &[
     ("chargen", 19),
 ];
 
-/// What every machine forwards, at the host port it wishes for: the privileged ones are moved.
+/// What every machine forwards as far as there is room, the most needed first, at the host port it wishes for: the privileged
+/// ones are moved.
 pub const ALWAYS: &[Forward] = &[
+    Forward { guest: 4022, host: 4022 },
     Forward { guest: 6379, host: 6379 },
     Forward { guest: 80, host: 8080 },
-    Forward { guest: 9100, host: 9100 },
     Forward { guest: 22, host: 2222 },
-    Forward { guest: 4022, host: 4022 },
+    Forward { guest: 9100, host: 9100 },
 ];
 
 /// The name of what listens on a guest port; the number where it has none.

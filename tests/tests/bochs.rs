@@ -27,7 +27,9 @@ fn serves(vendor: Vendor, cpus: u32) {
     if !has_bochs(&format!("{cpus} CPU(s) of {vendor} in Bochs")) {
         return;
     }
-    let guest = Guest::serving(guest::machine().bochs(vendor).cpus(cpus));
+    // With the echo of `stream`, three of five ports.
+    let builder = Machine::builder().elf(&image(guest::ALL)).forward(7);
+    let guest = Guest::serving(builder.bochs(vendor).cpus(cpus));
     let counted = format!("{cpus} CPU{}", if cpus == 1 { "" } else { "s" });
     guest.wait_for_line(&counted, PATIENCE).unwrap();
     guest.assert_well();

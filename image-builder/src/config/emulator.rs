@@ -22,6 +22,14 @@ impl Emulator {
             Self::Bochs(_) => "Bochs",
         }
     }
+
+    /// The most ports that its user network forwards.
+    pub(crate) fn max_forwards(self) -> usize {
+        match self {
+            Self::Qemu => usize::MAX,
+            Self::Bochs(_) => Bochs::MAX_FORWARDS,
+        }
+    }
 }
 
 /// What is to be chosen about a machine in Bochs.
@@ -123,6 +131,8 @@ pub enum BochsError {
     Cpus(u32),
     #[error("memory of {0}: in Bochs a machine has whole mebibytes, at most {max}", max = Bochs::MAX_MEMORY)]
     Memory(Memory),
+    #[error("{0} ports to forward: in Bochs there are at most {max}", max = Bochs::MAX_FORWARDS)]
+    Forwards(usize),
     #[error("the CPU {model} is {}'s, not {vendor}'s", .model.vendor())]
     Vendor { model: CpuModel, vendor: Vendor },
 }
@@ -132,6 +142,8 @@ impl Bochs {
     pub const MAX_CPUS: u32 = 8;
     /// The most memory that we have tried.
     pub const MAX_MEMORY: Memory = Memory::gibibytes(2);
+    /// The rules for forwarded ports that its user network takes; it passes over further ones without a word.
+    pub const MAX_FORWARDS: usize = 5;
 
     /// A CPU by vendor, by model, or by both where they agree.
     pub fn of(vendor: Option<Vendor>, model: Option<CpuModel>) -> Result<Self, BochsError> {
@@ -187,6 +199,8 @@ impl Config {
             BochsError::Cpus(self.cpus)
         } else if !memory_fits {
             BochsError::Memory(self.memory)
+        } else if self.forwards.len() > Bochs::MAX_FORWARDS {
+            BochsError::Forwards(self.forwards.len())
         } else {
             return Ok(());
         };
@@ -197,6 +211,7 @@ impl Config {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Forward;
 
     fn machine() -> Config {
         Config::of(Emulator::Bochs(Bochs::default()))
@@ -225,6 +240,10 @@ mod tests {
             (Config { qemu: Some("qemu".into()), ..machine() }, BochsError::QemuOption),
             (Config { qemu_args: vec!["-S".into()], ..machine() }, BochsError::QemuOption),
             (Config { cpus: 9, ..machine() }, BochsError::Cpus(9)),
+            (
+                Config { forwards: vec![Forward { guest: 1, host: 0 }; 6], ..machine() },
+                BochsError::Forwards(6),
+            ),
             (Config { memory: Memory::gibibytes(3), ..machine() }, BochsError::Memory(Memory::gibibytes(3))),
         ] {
             assert_eq!(config.validate(), Err(ConfigError::Bochs(error)));

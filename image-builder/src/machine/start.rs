@@ -181,8 +181,9 @@ impl Builder {
         }
         // What was asked for comes first, so that it gets its port.
         let mut wishes = self.config.forwards.clone();
+        let room = self.config.emulator.max_forwards();
         for forward in ports::ALWAYS {
-            if !wishes.iter().any(|wish| wish.guest == forward.guest) {
+            if wishes.len() < room && !wishes.iter().any(|wish| wish.guest == forward.guest) {
                 wishes.push(Forward { host: if self.wished_ports { forward.host } else { 0 }, ..*forward });
             }
         }

@@ -13,7 +13,7 @@ use crate::output;
 use image_builder::machine::{Builder, MachineError};
 use image_builder::state::{Claim, Registry, State};
 use image_builder::workspace::Workspace;
-use image_builder::{Boot, Emulator, Error, ExitCode, Machine, kernel, tools};
+use image_builder::{Boot, Emulator, Error, ExitCode, Machine, kernel, ports, tools};
 
 /// How long a machine of the foreground may take to end when asked to.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -85,6 +85,12 @@ fn announce(machine: &Machine) {
                 "port {taken} is taken: {} is at {} instead",
                 grant.name, grant.host
             ));
+        }
+    }
+    for left_out in ports::ALWAYS {
+        if !machine.forwards().iter().any(|grant| grant.guest == left_out.guest) {
+            let (name, emulator) = (ports::service(left_out.guest), config.emulator.name());
+            output::progress(format_args!("{name} is not forwarded: {emulator} takes no more ports"));
         }
     }
 }
