@@ -67,19 +67,29 @@ choice! {
         IvyBridge = "corei7_ivy_bridge_3770k",
         /// Intel; as Broadwell.
         SandyBridge = "corei7_sandy_bridge_2600k",
+        /// Intel; VMX with EPT, without XSAVE and pages of 1 GiB.
+        Arrandale = "corei5_arrandale_m520",
+        /// Intel; VMX with EPT, without unrestricted guests: no VMM.
+        Lynnfield = "corei5_lynnfield_750",
+        /// Intel; VMX without EPT: no VMM.
+        Penryn = "core2_penryn_t9600",
         /// AMD; SVM with nested paging.
         Ryzen = "ryzen",
         /// AMD; SVM with nested paging.
         Trinity = "trinity_apu",
         /// AMD; SVM with nested paging.
         Zambezi = "zambezi",
+        /// AMD; SVM with nested paging, without XSAVE.
+        Toliman = "phenom_8650_toliman",
+        /// AMD; SVM without nested paging: no VMM.
+        Tyler = "turion64_tyler",
     }
 }
 
 impl CpuModel {
     pub fn vendor(self) -> Vendor {
         match self {
-            Self::Ryzen | Self::Trinity | Self::Zambezi => Vendor::Amd,
+            Self::Ryzen | Self::Trinity | Self::Zambezi | Self::Toliman | Self::Tyler => Vendor::Amd,
             _ => Vendor::Intel,
         }
     }
