@@ -17,8 +17,11 @@
 
 extern crate alloc;
 
+pub mod access;
 mod command;
+pub mod request;
 
+pub use access::Role;
 pub use command::{Command, DEADLINE, LONGEST, Target, USAGE, UsageError};
 
 use alloc::string::String;

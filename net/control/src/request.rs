@@ -1,0 +1,379 @@
+//! What an operator may say: one command line, as an SSH client sends it with `exec`.
+
+use crate::Role;
+use alloc::borrow::ToOwned;
+use alloc::string::String;
+use core::fmt;
+use core::str::FromStr;
+use core::time::Duration;
+
+/// How long a switch may wait for CPUs and pins, unless the command says otherwise.
+pub const DEADLINE: Duration = Duration::from_secs(1);
+/// The longest a command may ask for.
+pub const LONGEST: Duration = Duration::from_secs(60);
+/// The longest command line, in bytes.
+pub const MAX_COMMAND: usize = 1024;
+/// The longest operation ID, in characters.
+pub const MAX_ID: usize = 64;
+
+/// Each verb with what may follow it, who may say it and what it does; for `help`, and for whoever says something else.
+pub const VERBS: &[(&str, &str, Role, &str)] = &[
+    ("help", "", Role::Observe, "what may be said"),
+    ("status", "", Role::Observe, "mode, CPUs, memory, network, the last switch"),
+    (
+        "mode",
+        "[native|guest|toggle] [--dry-run] [--deadline MS] [--op ID] [--expect GENERATION]",
+        Role::Operate,
+        "switch; alone, tell the mode",
+    ),
+    ("trace", "", Role::Observe, "when each CPU did what in the last switches"),
+    ("stats", "", Role::Observe, "counters"),
+    ("events", "[--follow]", Role::Observe, "what has happened to the machine"),
+    ("log", "[--follow]", Role::Observe, "the log"),
+    ("top", "[--once]", Role::Observe, "a live view, each second"),
+    ("job list", "", Role::Observe, "what runs in the background"),
+    ("job watch", "ID", Role::Observe, "a job's progress until its end"),
+    ("job cancel", "ID", Role::Operate, "end a job"),
+    ("device list", "", Role::Observe, "devices and their drivers"),
+    ("doctor", "", Role::Observe, "what the machine can do, and what would refuse a switch"),
+    ("version", "", Role::Observe, "what runs here"),
+];
+
+/// Which mode a switch leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// The bare machine.
+    Native,
+    /// On top of the VMM.
+    Guest,
+    /// The other one.
+    Toggle,
+}
+
+/// A switch that is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Switch {
+    /// Where to.
+    pub target: Target,
+    /// Only tell what would happen.
+    pub dry_run: bool,
+    /// Give up with nothing changed after so long, a whole number of milliseconds up to [`LONGEST`].
+    pub deadline: Duration,
+    /// The same change is made once, however often it is asked for with one ID.
+    pub operation: Option<String>,
+    /// The change is made only in this generation of the state.
+    pub expected: Option<u64>,
+}
+
+/// What is to be done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verb {
+    /// Tell what may be said.
+    Help,
+    /// Tell the state.
+    Status,
+    /// Tell the mode.
+    Mode,
+    /// Change the mode.
+    Switch(Switch),
+    /// Tell when each CPU did what in the last switches.
+    Trace,
+    /// Tell the counters.
+    Stats,
+    /// Tell what has happened, and with `follow` what happens.
+    Events {
+        /// Go on.
+        follow: bool,
+    },
+    /// Tell the log, and with `follow` go on.
+    Log {
+        /// Go on.
+        follow: bool,
+    },
+    /// Show a live view.
+    Top {
+        /// One picture only.
+        once: bool,
+    },
+    /// Tell the jobs.
+    JobList,
+    /// Tell a job's progress.
+    JobWatch(u64),
+    /// End a job.
+    JobCancel(u64),
+    /// Tell the devices.
+    DeviceList,
+    /// Tell what the machine can do.
+    Doctor,
+    /// Tell what runs here.
+    Version,
+}
+
+/// A command line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// What is to be done.
+    pub verb: Verb,
+    /// Answer with one JSON object a line.
+    pub json: bool,
+}
+
+/// Why a command line is none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UsageError {
+    /// It begins with no verb.
+    NoVerb(String),
+    /// A word has no place in it.
+    Unexpected(String),
+    /// A word lacks its value, or has one that makes no sense.
+    Value(&'static str),
+    /// It is longer than [`MAX_COMMAND`] or contains control characters.
+    NotText,
+}
+
+impl fmt::Display for UsageError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoVerb(word) => write!(f, "there is no '{word}': see help"),
+            Self::Unexpected(word) => write!(f, "'{word}' has no place here: see help"),
+            Self::Value(what) => write!(f, "{what}: see help"),
+            Self::NotText => write!(f, "a command is a line of at most {MAX_COMMAND} bytes"),
+        }
+    }
+}
+
+impl core::error::Error for UsageError {}
+
+impl Verb {
+    /// Who may say it.
+    pub fn role(&self) -> Role {
+        match self {
+            Self::Switch(_) | Self::JobCancel(_) => Role::Operate,
+            _ => Role::Observe,
+        }
+    }
+}
+
+/// The words behind a verb, as far as they are not taken yet.
+struct Words<'a> {
+    left: alloc::vec::Vec<&'a str>,
+}
+
+impl<'a> Words<'a> {
+    fn first(&mut self) -> Option<&'a str> {
+        (!self.left.is_empty()).then(|| self.left.remove(0))
+    }
+
+    /// Takes the first word unless it is an option.
+    fn word(&mut self) -> Option<&'a str> {
+        if self.left.first()?.starts_with("--") { None } else { self.first() }
+    }
+
+    fn flag(&mut self, name: &str) -> bool {
+        let place = self.left.iter().position(|word| *word == name);
+        place.map(|place| self.left.remove(place)).is_some()
+    }
+
+    /// `--name VALUE` or `--name=VALUE`.
+    fn value(&mut self, name: &str) -> Option<&'a str> {
+        let of = |word: &'a str| word.strip_prefix(name).and_then(|rest| rest.strip_prefix('='));
+        if let Some(place) = self.left.iter().position(|word| of(word).is_some()) {
+            return of(self.left.remove(place));
+        }
+        let place = self.left.iter().position(|word| *word == name)?;
+        self.left.remove(place);
+        Some(if place < self.left.len() { self.left.remove(place) } else { "" })
+    }
+
+    fn number(&mut self, name: &str, what: &'static str) -> Result<Option<u64>, UsageError> {
+        self.value(name).map(|word| number(word, what)).transpose()
+    }
+}
+
+fn number(word: &str, what: &'static str) -> Result<u64, UsageError> {
+    // `parse` takes a plus sign, too.
+    if word.starts_with('+') { None } else { word.parse().ok() }.ok_or(UsageError::Value(what))
+}
+
+fn switch(target: Target, words: &mut Words<'_>) -> Result<Verb, UsageError> {
+    const MILLISECONDS: &str = "--deadline takes milliseconds, 0 to 60000";
+    const ID: &str = "--op takes an ID of up to 64 letters, digits, '-', '_' and '.'";
+    let deadline = words.number("--deadline", MILLISECONDS)?.map_or(DEADLINE, Duration::from_millis);
+    let operation = words.value("--op");
+    let is_id = |id: &str| {
+        let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+        !id.is_empty() && id.len() <= MAX_ID && id.bytes().all(fits)
+    };
+    if deadline > LONGEST {
+        return Err(UsageError::Value(MILLISECONDS));
+    }
+    if operation.is_some_and(|id| !is_id(id)) {
+        return Err(UsageError::Value(ID));
+    }
+    Ok(Verb::Switch(Switch {
+        target,
+        dry_run: words.flag("--dry-run"),
+        deadline,
+        operation: operation.map(ToOwned::to_owned),
+        expected: words.number("--expect", "--expect takes the number of a generation")?,
+    }))
+}
+
+fn job(words: &mut Words<'_>) -> Result<Verb, UsageError> {
+    const ID: &str = "job watch and job cancel take the number of a job";
+    let verb: fn(u64) -> Verb = match words.word() {
+        None | Some("list") => return Ok(Verb::JobList),
+        Some("watch") => Verb::JobWatch,
+        Some("cancel") => Verb::JobCancel,
+        Some(other) => return Err(UsageError::Unexpected(other.to_owned())),
+    };
+    Ok(verb(number(words.word().unwrap_or_default(), ID)?))
+}
+
+impl FromStr for Request {
+    type Err = UsageError;
+
+    /// Words between blanks; options anywhere behind the verb.
+    fn from_str(line: &str) -> Result<Self, UsageError> {
+        if line.len() > MAX_COMMAND || line.chars().any(char::is_control) {
+            return Err(UsageError::NotText);
+        }
+        let mut words = Words { left: line.split(' ').filter(|word| !word.is_empty()).collect() };
+        let json = words.flag("--json");
+        let verb = match words.first() {
+            None | Some("help" | "--help") => Verb::Help,
+            Some("status") => Verb::Status,
+            Some("mode") => match words.word() {
+                None => Verb::Mode,
+                Some("native") => switch(Target::Native, &mut words)?,
+                Some("guest") => switch(Target::Guest, &mut words)?,
+                Some("toggle") => switch(Target::Toggle, &mut words)?,
+                Some(other) => return Err(UsageError::Unexpected(other.to_owned())),
+            },
+            Some("trace") => Verb::Trace,
+            Some("stats") => Verb::Stats,
+            Some("events") => Verb::Events { follow: words.flag("--follow") },
+            Some("log") => Verb::Log { follow: words.flag("--follow") },
+            Some("top") => Verb::Top { once: words.flag("--once") },
+            Some("job") => job(&mut words)?,
+            Some("device") => match words.word() {
+                None | Some("list") => Verb::DeviceList,
+                Some(other) => return Err(UsageError::Unexpected(other.to_owned())),
+            },
+            Some("doctor") => Verb::Doctor,
+            Some("version") => Verb::Version,
+            Some(other) => return Err(UsageError::NoVerb(other.to_owned())),
+        };
+        match words.first() {
+            Some(word) => Err(UsageError::Unexpected(word.to_owned())),
+            None => Ok(Self { verb, json }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn verb(line: &str) -> Verb {
+        line.parse::<Request>().unwrap_or_else(|error| panic!("{line}: {error}")).verb
+    }
+
+    fn switch(target: Target) -> Switch {
+        Switch { target, dry_run: false, deadline: DEADLINE, operation: None, expected: None }
+    }
+
+    #[test]
+    fn what_may_be_said() {
+        for (line, expected) in [
+            ("", Verb::Help),
+            (" help ", Verb::Help),
+            ("status", Verb::Status),
+            ("mode", Verb::Mode),
+            ("mode native", Verb::Switch(switch(Target::Native))),
+            ("mode toggle --dry-run", Verb::Switch(Switch { dry_run: true, ..switch(Target::Toggle) })),
+            (
+                "mode guest --deadline 500",
+                Verb::Switch(Switch { deadline: Duration::from_millis(500), ..switch(Target::Guest) }),
+            ),
+            (
+                "mode guest --op=a-1 --expect 7 --deadline=60000",
+                Verb::Switch(Switch {
+                    deadline: LONGEST,
+                    operation: Some("a-1".to_owned()),
+                    expected: Some(7),
+                    ..switch(Target::Guest)
+                }),
+            ),
+            ("trace", Verb::Trace),
+            ("stats", Verb::Stats),
+            ("events --follow", Verb::Events { follow: true }),
+            ("log", Verb::Log { follow: false }),
+            ("top --once", Verb::Top { once: true }),
+            ("job", Verb::JobList),
+            ("job list", Verb::JobList),
+            ("job watch 3", Verb::JobWatch(3)),
+            ("job cancel 18446744073709551615", Verb::JobCancel(u64::MAX)),
+            ("device list", Verb::DeviceList),
+            ("doctor", Verb::Doctor),
+            ("version", Verb::Version),
+        ] {
+            assert_eq!(line.parse(), Ok(Request { verb: expected.clone(), json: false }), "{line}");
+            let json = Request { verb: expected, json: true };
+            assert_eq!(alloc::format!("{line} --json").parse(), Ok(json), "{line}");
+        }
+    }
+
+    #[test]
+    fn all_else_is_refused() {
+        for line in [
+            "Status",
+            "status now",
+            "mode sideways",
+            "mode native guest",
+            "mode guest --deadline",
+            "mode guest --deadline -1",
+            "mode guest --deadline +1",
+            "mode guest --deadline 60001",
+            "mode guest --deadline 99999999999999999999",
+            "mode guest --deadline 5 --deadline 6",
+            "mode guest --op",
+            "mode guest --op=",
+            "mode guest --op a/b",
+            "mode guest --expect x",
+            "mode --dry-run",
+            "job watch",
+            "job watch x",
+            "job start",
+            "device list all",
+            "events --follow --follow",
+            "log\n",
+            "sh -c reboot",
+        ] {
+            let refused = line.parse::<Request>();
+            assert!(refused.is_err(), "{line}: {refused:?}");
+        }
+        assert_eq!("x".repeat(MAX_COMMAND + 1).parse::<Request>(), Err(UsageError::NotText));
+    }
+
+    /// Each verb has a line in the help, and the role that stands there.
+    #[test]
+    fn the_help_says_who_may() {
+        for (name, _, role, _) in VERBS {
+            let line = match *name {
+                "mode" => "mode toggle".to_owned(),
+                "job watch" | "job cancel" => alloc::format!("{name} 1"),
+                other => other.to_owned(),
+            };
+            assert_eq!(verb(&line).role(), *role, "{name}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_breaks_it(line in "[ -~]{0,80}|(mode|job|log|events|--[a-z]{1,6}|[0-9]{1,3}| ){0,8}") {
+            let _ = line.parse::<Request>();
+        }
+    }
+}
