@@ -1,6 +1,6 @@
 //! The serial log: one line a record, as it happens. Also the `log` crate's back end.
 
-use crate::{cpu, io, time};
+use crate::{cpu, io, journal, time};
 use core::fmt::{self, Write};
 use core::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use log::{Level, LevelFilter, Log, Metadata, Record};
@@ -86,6 +86,7 @@ impl Log for Serial {
             Level::Trace => "TRACE",
         };
         let module = record.target().split("::").next().unwrap_or("");
+        journal::LOG.push_at(nanos, level.trim_end(), format_args!("{module}: {}", record.args()));
         cpu::without_interrupts(|| {
             let _guard = LOCK.lock();
             let (seconds, micros) = (nanos / 1_000_000_000, nanos / 1000 % 1_000_000);

@@ -48,6 +48,7 @@ pub mod heap;
 pub mod io;
 #[cfg(bare_metal)]
 pub mod irq;
+pub mod journal;
 #[cfg(bare_metal)]
 mod last_words;
 #[cfg(bare_metal)]
