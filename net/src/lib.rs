@@ -20,6 +20,7 @@ mod frame;
 mod offload;
 mod port;
 mod runtime;
+pub mod ssh;
 mod stack;
 mod statistics;
 mod tcp;

@@ -174,6 +174,12 @@ impl TcpStream {
         with_stack(|stack, _| stack.writable(self.id)).unwrap_or(0)
     }
 
+    /// Whether the peer has ended the stream and all of it is read, or the connection is over.
+    pub fn is_closed(&self) -> bool {
+        let mut look = Some(|data: &[u8]| (0, data.is_empty()));
+        !matches!(self.poll_read_with(Waker::noop(), &mut look), Poll::Pending | Poll::Ready(Ok(false)))
+    }
+
     /// Ends our half of the stream, after what is queued.
     pub fn shutdown(&self) {
         with_stack(|stack, _| stack.shutdown(self.id));

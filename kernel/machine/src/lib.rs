@@ -17,6 +17,7 @@ extern crate std;
 
 pub mod acpi;
 pub mod bootinfo;
+pub mod journal;
 pub mod memory;
 pub mod state;
 
@@ -48,7 +49,6 @@ pub mod heap;
 pub mod io;
 #[cfg(bare_metal)]
 pub mod irq;
-pub mod journal;
 #[cfg(bare_metal)]
 mod last_words;
 #[cfg(bare_metal)]

@@ -1,0 +1,230 @@
+//! The control server on the network: SSH, see the package `ssh` for what is served. What commands do is the
+//! [`Operator`]'s business.
+//!
+//! Bounded in everything: [`SESSIONS`] at a time, [`STRANGERS`] of them not logged in; [`HANDSHAKES`] a second, for those cost
+//! most; each with its [patience](LOGIN). Whoever comes beyond that is hung up on, and counted.
+
+use crate::blocking::accept;
+use crate::runtime::block_until;
+use crate::{BindError, ListenOptions, TcpListener, TcpStream};
+use core::cell::Cell;
+use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use core::time::Duration;
+use embedded_io_async::{ErrorKind, ErrorType, Read, Write};
+use machine::journal::EVENTS;
+use machine::thread::Builder;
+use machine::time::Instant;
+
+pub use ::ssh::*;
+
+/// Connections at a time.
+pub const SESSIONS: usize = 24;
+/// Those of them that have not logged in.
+pub const STRANGERS: usize = 12;
+/// Connections a second that get as far as a key exchange, in the long run; as many as [`STRANGERS`] at once.
+pub const HANDSHAKES: u64 = 4;
+/// From the connection to the first command.
+pub const LOGIN: Duration = Duration::from_secs(20);
+/// Between commands.
+pub const IDLE: Duration = Duration::from_secs(600);
+/// For the operator to take, or to give, a piece of what a command says or wants.
+pub const COMMAND: Duration = Duration::from_secs(60);
+const STACK: usize = 96 * 1024;
+
+/// What the server needs.
+#[derive(Clone, Copy)]
+pub struct Setting {
+    /// TCP port.
+    pub port: u16,
+    /// The machine's key and its operators'.
+    pub identities: &'static Identities,
+    /// Unpredictable bytes.
+    pub random: Random,
+    /// Who carries out commands.
+    pub operator: &'static dyn Operator,
+}
+
+impl core::fmt::Debug for Setting {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Setting").field("port", &self.port).finish_non_exhaustive()
+    }
+}
+
+static OPEN: AtomicUsize = AtomicUsize::new(0);
+static STRANGE: AtomicUsize = AtomicUsize::new(0);
+static REFUSED: AtomicU64 = AtomicU64::new(0);
+static SERVED: AtomicU64 = AtomicU64::new(0);
+
+/// What was counted since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Connections there are.
+    pub open: u64,
+    /// Commands carried out, or refused to somebody known, in connections that have ended.
+    pub commands: u64,
+    /// Connections that came to no command: no key, too slow, too many.
+    pub refused: u64,
+}
+
+/// What was counted since the start.
+pub fn counts() -> Counts {
+    Counts {
+        open: OPEN.load(Ordering::Relaxed) as u64,
+        commands: SERVED.load(Ordering::Relaxed),
+        refused: REFUSED.load(Ordering::Relaxed),
+    }
+}
+
+/// Lets some through at once, and a steady number in the long run.
+#[derive(Debug)]
+struct Bucket {
+    /// Times [`Bucket::WHOLE`].
+    tokens: u64,
+    filled: Instant,
+}
+
+impl Bucket {
+    const WHOLE: u64 = 1_000_000_000;
+
+    fn new(now: Instant) -> Self {
+        Self { tokens: STRANGERS as u64 * Self::WHOLE, filled: now }
+    }
+
+    fn take(&mut self, now: Instant) -> bool {
+        let nanos = now.as_nanos().saturating_sub(self.filled.as_nanos());
+        self.tokens =
+            nanos.saturating_mul(HANDSHAKES).saturating_add(self.tokens).min(STRANGERS as u64 * Self::WHOLE);
+        self.filled = now;
+        let taken = self.tokens >= Self::WHOLE;
+        if taken {
+            self.tokens -= Self::WHOLE;
+        }
+        taken
+    }
+}
+
+/// Listens and serves, on threads of its own.
+pub fn serve(setting: Setting) -> Result<(), BindError> {
+    let options = ListenOptions { backlog: SESSIONS, ..ListenOptions::default() };
+    let listener = TcpListener::bind(setting.port, options)?;
+    let listen = move || {
+        let mut bucket = Bucket::new(Instant::now());
+        loop {
+            let stream = accept(&listener);
+            let room = OPEN.load(Ordering::Acquire) < SESSIONS && STRANGE.load(Ordering::Acquire) < STRANGERS;
+            if !room || !bucket.take(Instant::now()) {
+                refuse(&stream);
+                continue;
+            }
+            OPEN.fetch_add(1, Ordering::AcqRel);
+            STRANGE.fetch_add(1, Ordering::AcqRel);
+            let session = move || {
+                session(&setting, &stream);
+                OPEN.fetch_sub(1, Ordering::AcqRel);
+            };
+            if Builder::new("control").stack_size(STACK).spawn(session).is_err() {
+                // The stream went with the closure: the peer sees it closed.
+                OPEN.fetch_sub(1, Ordering::AcqRel);
+                STRANGE.fetch_sub(1, Ordering::AcqRel);
+                REFUSED.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    };
+    match Builder::new("control").stack_size(STACK).spawn(listen) {
+        Ok(_) => Ok(()),
+        Err(_) => Err(BindError::OutOfMemory),
+    }
+}
+
+fn refuse(stream: &TcpStream) {
+    REFUSED.fetch_add(1, Ordering::Relaxed);
+    stream.abort();
+}
+
+fn session(setting: &Setting, stream: &TcpStream) {
+    let phase = Cell::new(Phase::Login);
+    let strange = Cell::new(true);
+    let line = Line {
+        stream: Tcp { stream, phase: &phase, login: Instant::now().saturating_add(LOGIN), strange: &strange },
+        phase: &phase,
+        is_gone: &|| stream.is_closed(),
+    };
+    let end = ::ssh::serve(line, setting.identities, setting.random, setting.operator);
+    if strange.get() {
+        STRANGE.fetch_sub(1, Ordering::AcqRel);
+    }
+    match end {
+        End::Stranger => {
+            EVENTS.push("stranger", format_args!("{} was not let in", stream.peer()));
+            refuse(stream);
+        }
+        End::Operator(commands) => {
+            SERVED.fetch_add(commands, Ordering::Relaxed);
+        }
+    }
+    crate::flush();
+}
+
+/// A connection that waits as long as the phase allows.
+struct Tcp<'a> {
+    stream: &'a TcpStream,
+    phase: &'a Cell<Phase>,
+    login: Instant,
+    /// Counted among the strangers.
+    strange: &'a Cell<bool>,
+}
+
+impl Tcp<'_> {
+    fn deadline(&self) -> Result<Instant, ErrorKind> {
+        let patience = match self.phase.get() {
+            Phase::Login => return Ok(self.login),
+            Phase::Over => return Err(ErrorKind::TimedOut),
+            Phase::Idle => IDLE,
+            Phase::Command => COMMAND,
+        };
+        if self.strange.replace(false) {
+            STRANGE.fetch_sub(1, Ordering::AcqRel);
+        }
+        Ok(Instant::now().saturating_add(patience))
+    }
+}
+
+impl ErrorType for Tcp<'_> {
+    type Error = ErrorKind;
+}
+
+impl Read for Tcp<'_> {
+    async fn read(&mut self, buffer: &mut [u8]) -> Result<usize, ErrorKind> {
+        let read = block_until(self.deadline()?, |waker| self.stream.poll_read(waker, buffer));
+        read.ok_or(ErrorKind::TimedOut)?.map_err(|_| ErrorKind::ConnectionReset)
+    }
+}
+
+impl Write for Tcp<'_> {
+    async fn write(&mut self, data: &[u8]) -> Result<usize, ErrorKind> {
+        let written = block_until(self.deadline()?, |waker| self.stream.poll_write(waker, data));
+        written.ok_or(ErrorKind::TimedOut)?.map_err(|_| ErrorKind::ConnectionReset)
+    }
+
+    async fn flush(&mut self) -> Result<(), ErrorKind> {
+        crate::flush();
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn handshakes_come_in_a_burst_and_then_steadily() {
+        let begin = Instant::now();
+        let mut bucket = Bucket::new(begin);
+        let all_at_once = (0..100).filter(|_| bucket.take(begin)).count();
+        assert_eq!(all_at_once, STRANGERS);
+        let later = |millis| begin.saturating_add(Duration::from_millis(millis));
+        let in_ten_seconds = (1..=1000).filter(|tick| bucket.take(later(tick * 10))).count() as u64;
+        assert!((10 * HANDSHAKES - 1..=10 * HANDSHAKES).contains(&in_ten_seconds), "{in_ten_seconds}");
+        assert_eq!((0..100).filter(|_| bucket.take(later(1_000_000))).count(), STRANGERS);
+    }
+}
