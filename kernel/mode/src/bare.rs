@@ -200,6 +200,12 @@ pub fn request(target: Option<Phase>, deadline: Duration) -> Result<Outcome, Req
     switch.request(target, deadline).map_err(RequestError::Refused)
 }
 
+/// Whether a request would be carried out now. See [`Switch::dry_run`].
+pub fn dry_run(target: Option<Phase>) -> Result<Outcome, RequestError> {
+    let switch = switch().map_err(RequestError::Unavailable)?;
+    switch.dry_run(target).map_err(RequestError::Refused)
+}
+
 /// Whether the machine itself is a guest, monitor or not.
 pub fn is_nested() -> bool {
     vmm::monitor::is_guest()

@@ -145,6 +145,23 @@ impl<W: World> Switch<W> {
         result.map(|()| Outcome::Switched)
     }
 
+    /// Whether a [`request`](Self::request) would be carried out now, as far as that can be known. Nothing is changed.
+    pub fn dry_run(&self, target: Option<Phase>) -> Result<Outcome, Refused<W::Error>> {
+        let Some(_turn) = self.turn.try_lock() else {
+            return Err(Refused::Busy);
+        };
+        let direction = match (self.figures.lock().phase, target) {
+            (now, Some(target)) if now == target => return Ok(Outcome::Already),
+            (Phase::Native, _) => Direction::Enter,
+            _ => Direction::Leave,
+        };
+        self.world.check(direction).map_err(|error| Refused::Failed(self.world.cpu(), error))?;
+        match self.pins.holder() {
+            Some(pin) => Err(Refused::Pinned(pin.name())),
+            None => Ok(Outcome::Switched),
+        }
+    }
+
     fn carry_out(
         &self,
         figures: &mut Figures,

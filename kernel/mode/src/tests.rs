@@ -327,6 +327,23 @@ fn a_pin_taken_at_the_last_moment_is_seen() {
 }
 
 #[test]
+fn a_dry_run_tells_and_changes_nothing() {
+    static PIN: Pin = Pin::new("a test");
+    static PINS: [&Pin; 1] = [&PIN];
+    machine(2, Pins(&PINS), |switch| {
+        assert_eq!(switch.dry_run(None), Ok(Outcome::Switched));
+        assert_eq!(switch.dry_run(Some(Phase::Native)), Ok(Outcome::Already));
+        let held = PIN.hold();
+        assert_eq!(switch.dry_run(Some(Phase::Guest)), Err(Refused::Pinned("a test")));
+        drop(held);
+        switch.world().unsound.store(true, Ordering::SeqCst);
+        assert_eq!(switch.dry_run(None), Err(Refused::Failed(0, Broken::Check)));
+        assert_eq!(switch.world().modes(), [false, false]);
+        assert_eq!(switch.figures(|figures| (figures.switches, figures.refusal.clone())), (0, None));
+    });
+}
+
+#[test]
 fn what_the_checker_refuses_is_not_tried() {
     machine(2, NO_PINS, |switch| {
         switch.world().unsound.store(true, Ordering::SeqCst);

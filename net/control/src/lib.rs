@@ -19,6 +19,7 @@ extern crate alloc;
 
 pub mod access;
 mod command;
+pub mod operations;
 pub mod request;
 
 pub use access::Role;
