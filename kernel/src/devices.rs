@@ -1,16 +1,45 @@
 //! Finding the devices and giving them to those who use them.
 
+use alloc::borrow::ToOwned;
 use alloc::boxed::Box;
+use alloc::format;
+use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use drivers::entropy;
 use drivers::pci::{self, ConfigSpace, Ecam, Function, Ports, Window};
 use drivers::probe::Bus;
 use machine::start::Machine;
+use machine::sync::SpinLock;
+use serde::Serialize;
 use spin::Once;
 
 /// The running network, for its device's interrupts.
 static NETWORK: Once<net::Handle> = Once::new();
+
+/// A device that has a driver.
+#[derive(Clone, Serialize)]
+pub struct Found {
+    /// What operators call it: `net0`, `disk0`.
+    pub name: String,
+    /// What drives it.
+    pub driver: &'static str,
+    /// `active`, or `idle` where nobody uses it.
+    pub state: &'static str,
+    /// Its address on the network, its size.
+    pub what: String,
+}
+
+static FOUND: SpinLock<Vec<Found>> = SpinLock::new(Vec::new());
+
+/// The devices that have a driver, as they were found at boot.
+pub fn found() -> Vec<Found> {
+    FOUND.lock().clone()
+}
+
+fn note(name: String, driver: &'static str, state: &'static str, what: String) {
+    FOUND.lock().push(Found { name, driver, state, what });
+}
 
 /// Where base addresses are put that firmware left empty (QEMU's microvm with PCI): below the I/O APIC, where PCs keep
 /// device memory.
@@ -81,11 +110,13 @@ fn start_network(bus: &Bus<'_>, command_line: &'static str) {
         log::warn!("no network card");
         return;
     };
-    for other in found {
+    for (number, other) in found.enumerate() {
+        note(format!("net{}", number + 1), other.device.name(), "idle", other.device.link().mac.to_string());
         log::info!("{} {} is not used: one network card is", other.device.name(), other.device.link().mac);
     }
     let link = first.device.link();
     log::info!("{} {}, MTU {}, {:?}", first.device.name(), link.mac, link.mtu, link.offloads);
+    note("net0".to_owned(), first.device.name(), "active", format!("{}, MTU {}", link.mac, link.mtu));
     // The interrupt stays wired as long as the machine runs.
     core::mem::forget(first.interrupt);
     match net::start(first.device, config, entropy::fill) {
@@ -102,7 +133,11 @@ fn start_disks(bus: &Bus<'_>) {
         let geometry = disk.device.geometry();
         let mut first = [0; 512];
         match disk.device.read(0, &mut first) {
-            Ok(()) => log::info!("disk {number}: {} MiB, {}", geometry.sectors >> 11, disk.device.name()),
+            Ok(()) => {
+                let size = format!("{} MiB", geometry.sectors >> 11);
+                log::info!("disk {number}: {size}, {}", disk.device.name());
+                note(format!("disk{number}"), disk.device.name(), "idle", size);
+            }
             Err(error) => log::error!("disk {number} can't be read: {error:?}"),
         }
     }

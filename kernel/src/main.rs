@@ -22,6 +22,8 @@ mod control;
 mod devices;
 #[cfg(all(bare_metal, feature = "vmm"))]
 mod monitor;
+#[cfg(bare_metal)]
+mod operator;
 
 #[cfg(bare_metal)]
 fn run(boot: machine::bootinfo::Boot) -> ! {

@@ -1,0 +1,59 @@
+//! What the machine can do, and what would refuse a switch now.
+
+use super::{line, modes};
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use control::request::{DEADLINE, Switch, Target};
+use net::ssh::{Output, exit};
+use serde::Serialize;
+
+#[derive(Serialize)]
+struct Finding {
+    check: &'static str,
+    ok: bool,
+    detail: String,
+}
+
+fn findings() -> Vec<Finding> {
+    let mode = modes::mode();
+    let monitor = Finding {
+        check: "virtualization",
+        ok: mode.unavailable.is_none(),
+        detail: mode
+            .unavailable
+            .unwrap_or_else(|| format!("{}, nested paging", mode.vendor.unwrap_or("present"))),
+    };
+    let rehearsal =
+        Switch { target: Target::Toggle, dry_run: true, deadline: DEADLINE, operation: None, expected: None };
+    let (_, _, refusal) = modes::carry_out(&rehearsal);
+    let switch = Finding {
+        check: "switch",
+        ok: refusal.is_none(),
+        detail: refusal.unwrap_or_else(|| "would be carried out now".to_string()),
+    };
+    let health = drivers::entropy::health();
+    let entropy = Finding { check: "entropy", ok: health.is_good(), detail: health.to_string() };
+    let addresses = net::addresses();
+    let network = Finding {
+        check: "network",
+        ok: !addresses.is_empty(),
+        detail: match addresses.len() {
+            0 => "no address".to_string(),
+            count => format!("{count} addresses"),
+        },
+    };
+    Vec::from([monitor, switch, entropy, network])
+}
+
+/// Examines the machine. What is wrong with it makes no difference to the exit status: it was examined.
+pub fn examine(json: bool, output: &mut dyn Output) -> u8 {
+    let told = findings().iter().try_for_each(|finding| {
+        if json {
+            return line(output, finding);
+        }
+        let word = if finding.ok { "ok" } else { "NOT OK" };
+        output.out(&format!("{:<15} {word:<7} {}\n", finding.check, finding.detail))
+    });
+    if told.is_ok() { exit::DONE } else { exit::UNKNOWN }
+}

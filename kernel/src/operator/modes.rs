@@ -1,0 +1,200 @@
+//! The modes of a machine with a VMM.
+
+use alloc::collections::BTreeMap;
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use control::request::{Switch, Target};
+use mode::bare::{RequestError, dry_run, look, request};
+use mode::trace::{Mark, Record};
+use mode::{Outcome, Phase, Refused};
+use net::ssh::exit;
+use serde::Serialize;
+use vmm::call::Count;
+
+/// What there is to say about the mode.
+#[derive(Clone, Serialize)]
+pub struct Mode {
+    pub mode: &'static str,
+    pub vendor: Option<&'static str>,
+    pub nested: bool,
+    pub generation: u64,
+    pub switches: u64,
+    pub last: Option<Last>,
+    pub refusal: Option<String>,
+    pub exits: BTreeMap<&'static str, u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unavailable: Option<String>,
+}
+
+/// The last switch.
+#[derive(Clone, Serialize)]
+pub struct Last {
+    direction: &'static str,
+    unit: &'static str,
+    cpus: Vec<Window>,
+}
+
+#[derive(Clone, Serialize)]
+struct Window {
+    cpu: usize,
+    window: u64,
+    rendezvous: u64,
+}
+
+impl Last {
+    fn of(record: &Record) -> Self {
+        let windows = record.cpus.iter().enumerate().map(|(cpu, trace)| Window {
+            cpu,
+            window: trace.window(),
+            rendezvous: trace.rendezvous(),
+        });
+        Self { direction: record.direction.name(), unit: "tsc", cpus: windows.collect() }
+    }
+
+    fn text(&self) -> String {
+        let longest = self.cpus.iter().max_by_key(|window| window.window);
+        let waited = self.cpus.iter().map(|window| window.rendezvous).max().unwrap_or(0);
+        longest.map_or_else(String::new, |Window { cpu, window, .. }| {
+            format!("{}: {window} ticks on CPU {cpu}; waited at most {waited}", self.direction)
+        })
+    }
+}
+
+/// The mode as it is.
+pub fn mode() -> Mode {
+    let generation = super::changes::generation();
+    let seen = look(|figures, monitor| Mode {
+        mode: if figures.phase == Phase::Guest { "guest" } else { "native" },
+        vendor: Some(vendor(monitor.vendor())),
+        nested: monitor.is_nested(),
+        generation,
+        switches: figures.switches,
+        last: figures.last().map(Last::of),
+        refusal: figures.refusal.clone(),
+        exits: Count::ALL.iter().map(|(kind, name)| (*name, monitor.exits(*kind))).collect(),
+        unavailable: None,
+    });
+    seen.unwrap_or_else(|reason| Mode {
+        mode: "native",
+        vendor: None,
+        nested: mode::bare::is_nested(),
+        generation,
+        switches: 0,
+        last: None,
+        refusal: None,
+        exits: BTreeMap::new(),
+        unavailable: Some(reason.to_string()),
+    })
+}
+
+const fn vendor(vendor: vmm::Vendor) -> &'static str {
+    match vendor {
+        vmm::Vendor::Svm => "svm",
+        vmm::Vendor::Vmx => "vmx",
+    }
+}
+
+impl Mode {
+    /// In one line or two.
+    pub fn text(&self) -> String {
+        let on = match (&self.unavailable, self.vendor) {
+            (Some(reason), _) => format!("there is no VMM: {reason}"),
+            (None, vendor) => format!(
+                "{}{}, {} switches, generation {}",
+                vendor.unwrap_or("no vendor"),
+                if self.nested { ", itself a guest" } else { "" },
+                self.switches,
+                self.generation
+            ),
+        };
+        let last = self.last.as_ref().map(|last| format!("last       {}\n", last.text()));
+        let refusal = self.refusal.as_ref().map(|why| format!("refused    {why}\n"));
+        format!(
+            "mode       {} ({on})\n{}{}",
+            self.mode,
+            last.unwrap_or_default(),
+            refusal.unwrap_or_default()
+        )
+    }
+}
+
+/// What a switch, or its rehearsal, came to: exit status, whether the mode has changed, and why not.
+pub fn carry_out(switch: &Switch) -> (u8, bool, Option<String>) {
+    let phase = match switch.target {
+        Target::Native => Some(Phase::Native),
+        Target::Guest => Some(Phase::Guest),
+        Target::Toggle => None,
+    };
+    let result = if switch.dry_run { dry_run(phase) } else { request(phase, switch.deadline) };
+    match result {
+        Ok(Outcome::Switched) => (exit::DONE, !switch.dry_run, None),
+        Ok(Outcome::Already) => (exit::DONE, false, None),
+        // Without a VMM the machine is native already.
+        Err(RequestError::Unavailable(_)) if switch.target == Target::Native => (exit::DONE, false, None),
+        Err(error) => {
+            let late = matches!(error, RequestError::Refused(Refused::NoAnswer(_)));
+            (if late { exit::TIMED_OUT } else { exit::REFUSED }, false, Some(error.to_string()))
+        }
+    }
+}
+
+/// The last switches, moment by moment.
+#[derive(Serialize)]
+pub struct Trace {
+    hertz: u64,
+    switches: Vec<Traced>,
+}
+
+#[derive(Serialize)]
+struct Traced {
+    direction: &'static str,
+    done: bool,
+    cpus: Vec<Marks>,
+}
+
+#[derive(Serialize)]
+struct Marks {
+    cpu: usize,
+    marks: BTreeMap<&'static str, u64>,
+}
+
+/// The last switches.
+pub fn trace() -> Trace {
+    let traced = |record: &Record| Traced {
+        direction: record.direction.name(),
+        done: record.done,
+        cpus: record
+            .cpus
+            .iter()
+            .enumerate()
+            .map(|(cpu, trace)| Marks {
+                cpu,
+                marks: Mark::ALL.iter().zip(trace.marks).map(|((_, name), ticks)| (*name, ticks)).collect(),
+            })
+            .collect(),
+    };
+    let switches = look(|figures, _| figures.ring.iter().map(traced).collect());
+    Trace { hertz: machine::time::tsc_hertz(), switches: switches.unwrap_or_default() }
+}
+
+impl Trace {
+    /// A line for each CPU of each switch, in ticks after the first CPU's arrival.
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        for (number, Traced { direction, done, cpus }) in self.switches.iter().enumerate() {
+            let begin =
+                cpus.iter().flat_map(|cpu| cpu.marks.values()).copied().filter(|ticks| *ticks > 0).min();
+            let outcome = if *done { "done" } else { "undone" };
+            text += &format!("{number}: {direction}, {outcome}\n");
+            for Marks { cpu, marks } in cpus {
+                let mut places: Vec<_> = marks.iter().filter(|(_, ticks)| **ticks > 0).collect();
+                places.sort_by_key(|(_, ticks)| **ticks);
+                let after = |ticks: &u64| ticks.saturating_sub(begin.unwrap_or(0));
+                let line = places.iter().map(|(name, ticks)| format!(" {name} {}", after(ticks)));
+                text += &format!("   CPU {cpu}:{}\n", line.collect::<String>());
+            }
+        }
+        text
+    }
+}

@@ -1,0 +1,74 @@
+//! The one mode of a machine whose image has no VMM.
+
+use alloc::collections::BTreeMap;
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use control::request::{Switch, Target};
+use net::ssh::exit;
+use serde::Serialize;
+
+const ABSENT: &str = "the VMM was left out of this image";
+
+/// What there is to say about the mode.
+#[derive(Clone, Serialize)]
+pub struct Mode {
+    pub mode: &'static str,
+    pub vendor: Option<&'static str>,
+    pub nested: bool,
+    pub generation: u64,
+    pub switches: u64,
+    pub last: Option<u64>,
+    pub refusal: Option<String>,
+    pub exits: BTreeMap<&'static str, u64>,
+    pub unavailable: Option<String>,
+}
+
+/// Always the same.
+pub fn mode() -> Mode {
+    Mode {
+        mode: "native",
+        vendor: None,
+        nested: false,
+        generation: super::changes::generation(),
+        switches: 0,
+        last: None,
+        refusal: None,
+        exits: BTreeMap::new(),
+        unavailable: Some(ABSENT.to_string()),
+    }
+}
+
+impl Mode {
+    /// In one line.
+    pub fn text(&self) -> String {
+        format!("mode       native ({ABSENT})\n")
+    }
+}
+
+/// What a switch came to: exit status, whether the mode has changed, and why not.
+pub fn carry_out(switch: &Switch) -> (u8, bool, Option<String>) {
+    match switch.target {
+        Target::Native => (exit::DONE, false, None),
+        Target::Guest | Target::Toggle => (exit::REFUSED, false, Some(ABSENT.to_string())),
+    }
+}
+
+/// The last switches: none.
+#[derive(Serialize)]
+pub struct Trace {
+    hertz: u64,
+    switches: Vec<u64>,
+}
+
+/// None.
+pub fn trace() -> Trace {
+    Trace { hertz: machine::time::tsc_hertz(), switches: Vec::new() }
+}
+
+impl Trace {
+    /// Nothing.
+    pub fn text(&self) -> String {
+        String::new()
+    }
+}
