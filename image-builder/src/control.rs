@@ -1,10 +1,9 @@
-//! Operates a running machine: sends it one command over TCP and brings back its answer. How both ends speak is the
-//! package `control`'s business; the key that lets us in is [`key()`].
+//! Operates running machines: the keys that let us in, and OpenSSH's client set up with them.
 
 mod client;
-mod key;
+mod keys;
 mod target;
 
-pub use client::{CONNECT, ControlError, command};
-pub use key::{KeyError, key, key_at, key_path};
+pub use client::{Answer, CONNECT, ControlError, SSH_FAILED, command, ssh};
+pub use keys::{KeyError, Keys, operators};
 pub use target::{SERVICE, TargetError, resolve};

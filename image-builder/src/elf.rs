@@ -1,8 +1,8 @@
 //! Finishes the linked ELF file: checks it, puts the symbol table for backtraces into its last segment, and strips the
-//! rest of the symbols and debug information. The key of the machine's operators is put in, too.
+//! rest of the symbols and debug information. Who may operate its machines is put in, too.
 
+mod access;
 mod checks;
-mod key;
 mod redzone;
 mod rewrite;
 mod symbols;
@@ -11,7 +11,7 @@ pub use redzone::Below;
 
 use std::fmt;
 
-use control::Key;
+use control::access::Access;
 use object::LittleEndian;
 use object::read::elf::{ElfFile64, FileHeader, ProgramHeader};
 use serde::Serialize;
@@ -34,8 +34,10 @@ pub enum ElfError {
     NoSymbolSegment,
     #[error("the image reaches beyond 4 GiB, where symbol addresses do not fit")]
     TooHigh,
-    #[error("the place of the control key is not 32 zero bytes of a segment in the file")]
-    KeyPlace,
+    #[error("the place of the operators' keys is not zero bytes of a segment in the file")]
+    AccessPlace,
+    #[error("the operators' keys take more room than the image has for them")]
+    AccessSize,
     #[error("functions of ours touch memory below the stack pointer:\n{}", list(.0))]
     RedZone(Vec<Below>),
 }
@@ -84,20 +86,20 @@ impl fmt::Display for Report {
 pub struct Finished {
     pub bytes: Vec<u8>,
     pub report: Report,
-    /// Whether the operators' key is in it: a secret.
-    pub has_key: bool,
+    /// Whether the machines' host key is in it: a secret.
+    pub is_secret: bool,
 }
 
 pub(crate) type Elf<'a> = ElfFile64<'a, LittleEndian>;
 
-/// Checks and finishes an image as the linker left it. Nobody has the key to operate its machines.
+/// Checks and finishes an image as the linker left it. Nobody may operate its machines.
 pub fn finish(input: &[u8]) -> Result<Finished, ElfError> {
-    finish_with_key(input, None)
+    finish_with_access(input, None)
 }
 
-/// Checks and finishes an image as the linker left it, and puts the operators' key into its symbol `CONTROL_KEY`. An image
-/// without that symbol stays without a key, see [`Finished::has_key`].
-pub fn finish_with_key(input: &[u8], key: Option<&Key>) -> Result<Finished, ElfError> {
+/// Checks and finishes an image as the linker left it, and puts who may operate its machines into its symbol `ACCESS`. An
+/// image without that symbol stays without.
+pub fn finish_with_access(input: &[u8], access: Option<&Access>) -> Result<Finished, ElfError> {
     let elf = Elf::parse(input).map_err(ElfError::Format)?;
     if elf.elf_header().e_machine(LittleEndian) != object::elf::EM_X86_64 {
         return Err(ElfError::Machine);
@@ -112,9 +114,9 @@ pub fn finish_with_key(input: &[u8], key: Option<&Key>) -> Result<Finished, ElfE
     }
     let table = symbols::encode(&functions)?;
     let mut bytes = rewrite::rewrite(&elf, input, &table)?;
-    let place = key.and_then(|key| Some((key, key::place(&elf)?)));
-    if let Some((key, place)) = place {
-        key::put(&elf, &mut bytes, place, key)?;
+    let place = access.and_then(|access| Some((access, access::place(&elf)?)));
+    if let Some((access, place)) = place {
+        access::put(&elf, &mut bytes, place, &access.to_string())?;
     }
     let mut report = Report {
         file: bytes.len() as u64,
@@ -136,5 +138,5 @@ pub fn finish_with_key(input: &[u8], key: Option<&Key>) -> Result<Finished, ElfE
             report.read_only += size;
         }
     }
-    Ok(Finished { bytes, report, has_key: place.is_some() })
+    Ok(Finished { bytes, report, is_secret: place.is_some_and(|(access, _)| access.host_key.is_some()) })
 }

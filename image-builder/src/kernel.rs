@@ -5,6 +5,9 @@ use std::io::{self, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use ::control::access::Access;
+
+use crate::control::Keys;
 use crate::elf::{self, Report};
 use crate::tools::{self, Tool};
 use crate::workspace::{self, Workspace};
@@ -24,7 +27,7 @@ const FLAGS: &[&str] = &[
     "-Cforce-frame-pointers=yes",
 ];
 
-/// Modes of files: one with the operators' key is nobody else's.
+/// Modes of files: one with the machines' host key is nobody else's.
 const PRIVATE: u32 = 0o600;
 const PUBLIC: u32 = 0o644;
 
@@ -59,12 +62,16 @@ pub struct Content<'a> {
     pub checked: bool,
     /// The VMM; an image without it runs natively and nothing else.
     pub vmm: bool,
+    /// A file like OpenSSH's authorized_keys with those who may operate its machines; by default the user who builds.
+    pub operators: Option<&'a Path>,
+    /// This user's host key; without one a machine makes its own at each boot.
+    pub host_key: bool,
 }
 
 impl<'a> Content<'a> {
     /// Applications, and what they usually have.
     pub const fn of(apps: &'a str) -> Self {
-        Self { apps, files: None, checked: false, vmm: true }
+        Self { apps, files: None, checked: false, vmm: true, operators: None, host_key: true }
     }
 
     /// Name of a file with this image, without an ending: the applications and what is unusual, such as `kv-web-checked`.
@@ -107,12 +114,13 @@ pub fn image(workspace: &Workspace, content: &Content<'_>) -> Result<Image, Erro
     rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive)
         .map_err(|error| at(&lock_path)(error.into()))?;
 
+    let access = access(content)?;
     compile(workspace, content, &names, files.as_deref(), &target)?;
     let built = target.join(TARGET).join(content.profile()).join("kernel");
-    let stem = stem(content, files.as_deref());
+    let stem = stem(content, files.as_deref(), &access);
     let input = fs::read(&built).map_err(at(&built))?;
-    let finished = elf::finish_with_key(&input, Some(&control::key()?))?;
-    let mode = if finished.has_key { PRIVATE } else { PUBLIC };
+    let finished = elf::finish_with_access(&input, Some(&access))?;
+    let mode = if finished.is_secret { PRIVATE } else { PUBLIC };
     let unstripped = replace(&images.join(format!("{stem}.debug")), &input, PUBLIC)?;
     let elf = replace(&images.join(format!("{stem}.elf")), &finished.bytes, mode)?;
     Ok(Image { elf, unstripped, report: finished.report })
@@ -144,10 +152,25 @@ fn compile(
     if status.success() { Ok(()) } else { Err(KernelError::Compile(names.join(","))) }
 }
 
-/// File name of an image here, with a mark of the directory of its files.
-fn stem(content: &Content<'_>, files: Option<&Path>) -> String {
+/// Who may operate the machines of an image, and how those prove who they are.
+fn access(content: &Content<'_>) -> Result<Access, Error> {
+    let mut access = Keys::of_user()?.access();
+    if let Some(path) = content.operators {
+        access.operators = control::operators(path)?;
+    }
+    access.host_key = access.host_key.filter(|_| content.host_key);
+    Ok(access)
+}
+
+/// File name of an image here, with a mark of the directory of its files, and of its operators if it has unusual ones.
+fn stem(content: &Content<'_>, files: Option<&Path>, access: &Access) -> String {
     use std::hash::{DefaultHasher, Hash, Hasher};
     let mut stem = content.name();
+    if content.operators.is_some() || !content.host_key {
+        let mut hasher = DefaultHasher::new();
+        access.to_string().hash(&mut hasher);
+        stem.push_str(&format!("-access-{:08x}", hasher.finish() as u32));
+    }
     if let Some(directory) = files {
         let mut hasher = DefaultHasher::new();
         directory.hash(&mut hasher);
@@ -193,8 +216,13 @@ mod tests {
             [usual, checked, without, both].map(|content| content.name()),
             ["kv-web", "kv-web-checked", "kv-web-without-vmm", "kv-web-checked-without-vmm"]
         );
-        assert_eq!(stem(&checked, None), "kv-web-checked");
-        let [here, there] = ["/here", "/there"].map(|place| stem(&checked, Some(Path::new(place))));
+        let access = Access::default();
+        assert_eq!(stem(&checked, None, &access), "kv-web-checked");
+        let [here, there] = ["/here", "/there"].map(|place| stem(&checked, Some(Path::new(place)), &access));
+        let others = Content { operators: Some(Path::new("keys")), ..usual };
+        let known = Access { host_key: Some([1; 32]), ..Access::default() };
+        assert!(stem(&others, None, &access).starts_with("kv-web-access-"));
+        assert_ne!(stem(&others, None, &access), stem(&others, None, &known));
         assert!(here.starts_with("kv-web-checked-") && there.starts_with("kv-web-checked-") && here != there);
     }
 }

@@ -11,7 +11,6 @@ pub const SERVICES: &[(&str, u16)] = &[
     ("http", 80),
     ("metrics", 9100),
     ("ssh", 22),
-    ("control", 4022),
     ("echo", 7),
     ("discard", 9),
     ("chargen", 19),
@@ -20,10 +19,9 @@ pub const SERVICES: &[(&str, u16)] = &[
 /// What every machine forwards as far as there is room, the most needed first, at the host port it wishes for: the privileged
 /// ones are moved.
 pub const ALWAYS: &[Forward] = &[
-    Forward { guest: 4022, host: 4022 },
+    Forward { guest: 22, host: 2222 },
     Forward { guest: 6379, host: 6379 },
     Forward { guest: 80, host: 8080 },
-    Forward { guest: 22, host: 2222 },
     Forward { guest: 9100, host: 9100 },
 ];
 

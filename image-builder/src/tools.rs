@@ -32,6 +32,9 @@ pub enum Tool {
     Wrk,
     Iproute,
     Ping,
+    Ssh,
+    SshKeygen,
+    SshAudit,
 }
 
 #[derive(Debug, thiserror::Error)]

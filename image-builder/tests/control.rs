@@ -1,69 +1,56 @@
-//! `qs mode` against a control server of our own: what is sent, what is said, and the exit codes.
+//! `qs mode` and `qs ssh` with a client of our own in the place of OpenSSH's: what it is asked, what is said, and the exit codes.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
-use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::sync::mpsc::{Receiver, channel};
-use std::thread;
 
-use control::{Answer, Key};
+const STATUS: &str = r#"{"mode":"guest","vendor":"svm","nested":false,"generation":1,"switches":1,"last":null,"refusal":null,"exits":{}}"#;
+const ADDRESS: &str = "127.0.0.1:2222";
 
-const KEY: Key = [7; 32];
-const STATUS: &str =
-    r#"{"mode":"guest","vendor":"svm","nested":false,"switches":1,"last":null,"refusal":null}"#;
-
-/// What the server does with a connection.
-#[derive(Clone)]
-enum Act {
-    Answer(Answer),
-    HangUp,
-    /// Takes the command, then hangs up; answers the next connection.
-    HangUpOnce(Answer),
-    Babble(&'static str),
-}
-
-/// A server and a user who has the key.
+/// A user whose ssh writes down what it is asked, and answers as told.
 struct Stage {
     home: PathBuf,
-    address: String,
-    commands: Receiver<String>,
 }
 
 impl Stage {
-    fn new(test: &str, act: Act) -> Self {
+    fn new(test: &str, status: i32, out: &str, err: &str) -> Self {
         let home = std::env::temp_dir().join(format!("qs-control-{test}-{}", std::process::id()));
-        fs::create_dir_all(home.join("quicksilver")).unwrap();
-        fs::write(home.join("quicksilver/control.key"), control::format_key(&KEY) + "\n").unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap().to_string();
-        let (sender, commands) = channel();
-        thread::spawn(move || {
-            for (number, stream) in listener.incoming().enumerate() {
-                if let Some(command) = serve(stream.unwrap(), number, &act)
-                    && sender.send(command).is_err()
-                {
-                    return;
-                }
-            }
-        });
-        Self { home, address, commands }
+        fs::create_dir_all(home.join("bin")).unwrap();
+        let script = "#!/bin/sh\nd=$(dirname \"$0\")/..\nprintf '%s\\n' \"$@\" >> $d/asked\ncat $d/out\ncat $d/err >&2\nexit $(cat $d/status)\n";
+        let ssh = home.join("bin/ssh");
+        fs::write(&ssh, script).unwrap();
+        fs::set_permissions(&ssh, fs::Permissions::from_mode(0o755)).unwrap();
+        fs::write(home.join("out"), out).unwrap();
+        fs::write(home.join("err"), err).unwrap();
+        fs::write(home.join("status"), status.to_string()).unwrap();
+        Self { home }
     }
 
-    /// Exit code, standard output and standard error of `qs mode`.
-    fn mode(&self, words: &[&str]) -> (i32, String, String) {
+    /// Exit code, standard output and standard error of `qs`.
+    fn qs(&self, words: &[&str]) -> (i32, String, String) {
         let mut command = Command::new(env!("CARGO_BIN_EXE_qs"));
-        command.arg("mode").args(words).stdin(Stdio::null());
+        let path = std::env::var("PATH").unwrap();
+        command
+            .args(words)
+            .stdin(Stdio::null())
+            .env("PATH", format!("{}:{path}", self.home.join("bin").display()));
         command.env("XDG_DATA_HOME", &self.home).env("XDG_RUNTIME_DIR", &self.home).env("COLUMNS", "60");
         let output = command.output().unwrap();
         let text = |bytes| String::from_utf8(bytes).unwrap();
         (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
     }
 
+    fn mode(&self, words: &[&str]) -> (i32, String, String) {
+        self.qs(&[&["mode"], words].concat())
+    }
+
+    /// The words that ssh was given, since last asked for.
     fn asked(&self) -> Vec<String> {
-        self.commands.try_iter().collect()
+        let asked = fs::read_to_string(self.home.join("asked")).unwrap_or_default();
+        drop(fs::remove_file(self.home.join("asked")));
+        asked.lines().map(str::to_owned).collect()
     }
 }
 
@@ -73,125 +60,86 @@ impl Drop for Stage {
     }
 }
 
-/// Returns the command, if one with the right key came.
-fn serve(mut stream: TcpStream, number: usize, act: &Act) -> Option<String> {
-    if let Act::Babble(text) = act {
-        stream.write_all(text.as_bytes()).unwrap();
-        return None;
+#[test]
+fn the_commands_are_the_machine_s() {
+    let stage = Stage::new("commands", 0, STATUS, "");
+    for (words, command) in [
+        (&[ADDRESS][..], "mode --json"),
+        (&["status", ADDRESS], "mode --json"),
+        (&["guest", ADDRESS], "mode guest --deadline 1000 --json"),
+        (&["native", ADDRESS, "--deadline", "50"], "mode native --deadline 50 --json"),
+        (&["toggle", ADDRESS], "mode toggle --deadline 1000 --json"),
+    ] {
+        assert_eq!(stage.mode(words), (0, "guest (svm), 1 switch\n".to_owned(), String::new()));
+        let asked = stage.asked();
+        assert_eq!(asked[asked.len() - 3..], ["admin@127.0.0.1", "--", command]);
+        let pair = |name: &str| asked.windows(2).find(|pair| pair[0] == name).unwrap()[1].clone();
+        assert_eq!(pair("-p"), "2222");
+        assert_eq!(pair("-i"), stage.home.join("quicksilver/id_ed25519").display().to_string());
+        for option in
+            ["StrictHostKeyChecking=yes", "IdentitiesOnly=yes", "BatchMode=yes", "HostKeyAlias=quicksilver"]
+        {
+            assert!(asked.iter().any(|word| word == option), "{option}: {asked:?}");
+        }
     }
-    let nonce = [number as u8; 32];
-    stream.write_all(control::greeting(&nonce).as_bytes()).unwrap();
-    let mut line = String::new();
-    BufReader::new(stream.try_clone().unwrap()).read_line(&mut line).unwrap();
-    let (command, session) = control::accept(&KEY, nonce, &line).ok()?;
-    let command = command.to_owned();
-    let answer = match act {
-        Act::Answer(answer) => answer,
-        Act::HangUpOnce(answer) if number > 0 => answer,
-        _ => return Some(command),
-    };
-    stream.write_all(control::answer(&KEY, &session, answer).unwrap().as_bytes()).unwrap();
-    Some(command)
-}
-
-fn answering(status: u8, body: &str) -> Act {
-    Act::Answer(Answer { status, body: body.to_owned() })
+    assert_eq!(stage.mode(&["status", ADDRESS, "--json"]), (0, format!("{STATUS}\n"), String::new()));
 }
 
 #[test]
-fn the_commands_are_the_machine_s() {
-    let stage = Stage::new("commands", answering(0, STATUS));
-    let address = stage.address.clone();
-    for (words, command) in [
-        (&[&*address][..], "mode status"),
-        (&["status", &address], "mode status"),
-        (&["guest", &address], "mode guest"),
-        (&["native", &address, "--deadline", "50"], "mode native deadline=50"),
-        (&["toggle", &address], "mode toggle"),
-    ] {
-        assert_eq!(stage.mode(words), (0, "guest (svm), 1 switch\n".to_owned(), String::new()));
-        assert_eq!(stage.asked(), [command]);
-    }
-    assert_eq!(stage.mode(&["status", &address, "--json"]), (0, format!("{STATUS}\n"), String::new()));
+fn ssh_is_the_system_s() {
+    let stage = Stage::new("ssh", 42, "said\n", "progress\n");
+    let told = stage.qs(&["ssh", ADDRESS, "job", "watch", "4", "--json"]);
+    assert_eq!(told, (42, "said\n".to_owned(), "progress\n".to_owned()));
+    let asked = stage.asked();
+    assert_eq!(asked[asked.len() - 6..], ["admin@127.0.0.1", "--", "job", "watch", "4", "--json"]);
+    stage.qs(&["ssh", ADDRESS]);
+    assert_eq!(stage.asked().last().unwrap(), "admin@127.0.0.1");
 }
 
 #[test]
 fn the_answer_is_the_exit_code() {
     for status in [1, 2, 3, 6, 7] {
         let body = r#"{"mode":"native","vendor":"svm","switches":0,"last":null,"refusal":"old","error":"pinned by boot"}"#;
-        let stage = Stage::new(&format!("status-{status}"), answering(status, body));
-        let (code, out, error) = stage.mode(&["guest", &stage.address]);
-        assert_eq!((code, &*out), (i32::from(status), ""));
+        let stage = Stage::new(&format!("status-{status}"), status, body, "");
+        let (code, out, error) = stage.mode(&["guest", ADDRESS]);
+        assert_eq!((code, &*out), (status, ""));
         assert!(error.contains("pinned by boot"), "{error}");
-        let (code, out, _) = stage.mode(&["guest", &stage.address, "--json"]);
-        assert_eq!((code, &*out), (i32::from(status), &*format!("{body}\n")));
+        let (code, out, _) = stage.mode(&["guest", ADDRESS, "--json"]);
+        assert_eq!((code, &*out), (status, &*format!("{body}\n")));
     }
 }
 
 #[test]
 fn a_trace_is_drawn() {
     let body = r#"{"hertz":1000000,"switches":[{"direction":"leave","done":true,"cpus":[{"cpu":0,"marks":{"call":1,"arrive":5,"prepared":6,"verdict":7,"over":8,"release":9,"end":11}}]}]}"#;
-    let stage = Stage::new("trace", answering(0, body));
-    let (code, out, error) = stage.mode(&[&stage.address, "--trace"]);
+    let stage = Stage::new("trace", 0, body, "");
+    let (code, out, error) = stage.mode(&[ADDRESS, "--trace"]);
     assert_eq!((code, &*error), (0, ""));
     assert!(out.starts_with("leave: 10.00 µs from first to last\nCPU 0 |"), "{out}");
-    assert_eq!(stage.asked(), ["mode trace"]);
-    let (_, out, _) = stage.mode(&[&stage.address, "--trace", "--json"]);
+    assert_eq!(stage.asked().last().unwrap(), "trace --json");
+    let (_, out, _) = stage.mode(&[ADDRESS, "--trace", "--json"]);
     assert_eq!(out, format!("{body}\n"));
 }
 
 #[test]
-fn a_wrong_key_and_no_key_are_told_apart_from_a_dead_machine() {
-    let stage = Stage::new("keys", answering(0, STATUS));
-    let file = stage.home.join("quicksilver/control.key");
-    fs::write(&file, "11".repeat(32)).unwrap();
-    let (code, _, error) = stage.mode(&["guest", &stage.address]);
-    assert_eq!(code, 1);
-    assert!(error.contains("refused our key"), "{error}");
-    assert!(stage.asked().is_empty());
-
-    fs::remove_file(&file).unwrap();
-    let (code, _, error) = stage.mode(&["guest", &stage.address]);
-    assert!(code == 1 && error.contains("no control key in"), "{code} {error}");
-
-    fs::write(&file, "secret").unwrap();
-    let (code, _, error) = stage.mode(&["guest", &stage.address]);
-    assert!(code == 1 && error.contains("control.key"), "{code} {error}");
-
-    fs::write(&file, control::format_key(&KEY)).unwrap();
-    let (code, _, error) = stage.mode(&["guest", "127.0.0.1:1"]);
-    assert!(code == 1 && error.contains("127.0.0.1:1"), "{code} {error}");
-}
-
-#[test]
-fn a_connection_lost_after_the_command_leaves_its_outcome_unknown() {
-    let stage = Stage::new("lost", Act::HangUpOnce(Answer { status: 0, body: STATUS.to_owned() }));
-    let (code, out, error) = stage.mode(&["guest", &stage.address]);
-    assert_eq!((code, &*out), (7, ""));
-    assert!(error.contains("not known"), "{error}");
-    assert_eq!(stage.asked(), ["mode guest", "mode status"]);
-
-    let stage = Stage::new("lost-always", Act::HangUp);
-    assert_eq!(stage.mode(&["guest", &stage.address]).0, 1, "like a machine that does not know the key");
-}
-
-#[test]
-fn what_is_no_control_server_is_sent_nothing() {
-    for (number, text) in
-        ["", "SSH-2.0-OpenSSH_9.2\r\n", "qs-control 1 zz\n", "qs-control"].iter().enumerate()
-    {
-        let stage = Stage::new(&format!("babble-{number}"), Act::Babble(text));
-        let (code, _, error) = stage.mode(&["guest", &stage.address]);
-        assert!(code == 1 && error.contains(&stage.address), "{code} {error}");
-        assert!(stage.asked().is_empty());
+fn failures_of_the_client_are_told_apart() {
+    for (said, code) in [
+        ("admin@127.0.0.1: Permission denied (publickey).", 1),
+        ("ssh: connect to host 127.0.0.1 port 2222: Connection refused", 1),
+        ("Host key verification failed.", 1),
+        ("client_loop: send disconnect: Broken pipe", 7),
+    ] {
+        let stage = Stage::new(&format!("failure-{}", said.len()), 255, "", said);
+        let (status, out, error) = stage.mode(&["guest", ADDRESS]);
+        assert_eq!((status, &*out), (code, ""), "{error}");
+        assert!(error.contains(said) && error.contains("not known") == (code == 7), "{error}");
     }
 }
 
 #[test]
 fn usage_errors_come_before_any_connection() {
-    let stage = Stage::new("usage", Act::HangUp);
-    let address = &*stage.address;
-    for words in [&[address, "guest"][..], &["sideways", address], &["status", address, "--deadline", "1"]] {
+    let stage = Stage::new("usage", 0, STATUS, "");
+    for words in [&[ADDRESS, "guest"][..], &["sideways", ADDRESS], &["status", ADDRESS, "--deadline", "1"]] {
         assert_eq!(stage.mode(words).0, 2, "{words:?}");
     }
     let (code, _, error) = stage.mode(&["guest", "nobody"]);

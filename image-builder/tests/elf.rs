@@ -3,6 +3,7 @@
 
 mod stub;
 
+use control::access::{Access, Operator, PublicKey, Role};
 use image_builder::elf::{self, ElfError};
 use object::read::elf::ProgramHeader;
 use object::{LittleEndian, Object, ObjectSection};
@@ -134,31 +135,41 @@ fn our_own_use_of_the_red_zone_is_refused() {
     }
 }
 
-/// Offset of the place for the operators' key.
-fn key_place(bytes: &[u8]) -> usize {
-    let mark = b"control key:";
+/// Offset of the place for the operators' keys, of 512 bytes.
+fn access_place(bytes: &[u8]) -> usize {
+    let mark = b"access:";
     bytes.windows(mark.len()).position(|window| window == mark).unwrap() + mark.len()
 }
 
-#[test]
-fn the_operators_key_arrives_in_its_place_and_changes_nothing_else() {
-    let input = unfinished();
-    let without = elf::finish(&input).unwrap();
-    let with = elf::finish_with_key(&input, Some(&[0xa5; 32])).unwrap();
-    assert!(with.has_key && !without.has_key);
-    let mut expected = without.bytes;
-    let place = key_place(&expected);
-    expected[place..place + 32].fill(0xa5);
-    assert_eq!(with.bytes, expected);
+/// The machine's key alone; with an operator whose name has so many letters.
+fn access(letters: usize) -> Access {
+    let operator = Operator { role: Role::Observe, key: PublicKey([3; 32]), comment: "x".repeat(letters) };
+    Access { host_key: Some([0xa5; 32]), operators: vec![operator] }
 }
 
 #[test]
-fn a_place_that_is_taken_is_no_place_for_a_key() {
+fn the_operators_arrive_in_their_place_and_change_nothing_else() {
+    let input = unfinished();
+    let without = elf::finish(&input).unwrap();
+    let with = elf::finish_with_access(&input, Some(&access(4))).unwrap();
+    assert!(with.is_secret && !without.is_secret);
+    assert!(
+        !elf::finish_with_access(&input, Some(&Access { host_key: None, ..access(4) })).unwrap().is_secret
+    );
+    let (place, text) = (access_place(&without.bytes), access(4).to_string());
+    let mut expected = without.bytes;
+    expected[place..place + text.len()].copy_from_slice(text.as_bytes());
+    assert_eq!(with.bytes, expected);
+    assert!(matches!(elf::finish_with_access(&input, Some(&access(512))), Err(ElfError::AccessSize)));
+}
+
+#[test]
+fn a_place_that_is_taken_is_no_place_for_keys() {
     let mut input = unfinished();
-    let place = key_place(&input);
+    let place = access_place(&input);
     input[place + 31] = 1;
     assert!(elf::finish(&input).is_ok());
-    assert!(matches!(elf::finish_with_key(&input, Some(&[0xa5; 32])), Err(ElfError::KeyPlace)));
+    assert!(matches!(elf::finish_with_access(&input, Some(&access(4))), Err(ElfError::AccessPlace)));
 }
 
 /// Offset of a program header.

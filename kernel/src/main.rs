@@ -17,8 +17,6 @@ mod apps;
 #[cfg(bare_metal)]
 mod boot;
 #[cfg(bare_metal)]
-mod control;
-#[cfg(bare_metal)]
 mod devices;
 #[cfg(all(bare_metal, feature = "vmm"))]
 mod monitor;
@@ -48,7 +46,7 @@ fn serve(machine: machine::start::Machine) {
     let start_up = monitor::start(&machine);
     let command_line: &'static str = alloc::boxed::Box::leak(machine.command_line.as_str().into());
     devices::start(&machine, command_line);
-    control::start(&machine);
+    operator::start(&machine);
     let free = || machine::frames::statistics().free * machine::paging::PAGE;
     let listeners = apps::APPS.iter().map(|app| app.listeners()).sum();
     let env = app::Env::new(command_line)

@@ -13,15 +13,82 @@ mod modes;
 mod status;
 mod views;
 
+use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
+use control::access::{Access, MAX_TEXT};
 use control::request::{Request, VERBS, Verb};
-use net::ssh::{Caller, Gone, Operator, Output, exit};
+use net::ssh::{Caller, Gone, Identities, Key, Operator, Output, Setting, exit, serve};
 use serde::Serialize;
 
+/// Who may operate this machine, and its own key: a text as [`control::access`] has it, then zeros. The image builder writes it
+/// here; nothing but zeros is nobody.
+#[unsafe(no_mangle)]
+static ACCESS: [u8; MAX_TEXT] = [0; MAX_TEXT];
+
+/// Where the server listens unless `control.port=` says otherwise.
+const PORT: u16 = 22;
+
+/// Starts the server, if the image has operators.
+pub fn start(machine: &machine::start::Machine) {
+    let port = match machine::bootinfo::setting(machine.command_line.as_str(), "control.port").map(str::parse)
+    {
+        None => PORT,
+        Some(Ok(port)) => port,
+        Some(Err(_)) => return log::error!("control.port is not a port; the control server stays off"),
+    };
+    let access = match access() {
+        Ok(access) if access.operators.is_empty() => {
+            return log::info!("control: the image has no operators, nobody can operate this machine");
+        }
+        Ok(access) => access,
+        Err(error) => return log::error!("control: {error}; nobody can operate this machine"),
+    };
+    let identities: &Identities = Box::leak(Box::new(identities(access)));
+    let setting = Setting { port, identities, random: drivers::entropy::fill, operator: &Machine };
+    match serve(setting) {
+        Ok(()) => log::info!("control: SSH on tcp port {port}, host key {}", fingerprint(identities)),
+        Err(error) => log::error!("the control server stays off: {error}"),
+    }
+}
+
+fn fingerprint(identities: &Identities) -> String {
+    control::access::PublicKey(identities.host_key()).fingerprint()
+}
+
+fn access() -> Result<Access, control::access::AccessError> {
+    // Copied: what is read from the static itself the compiler may take for the zeros that it knows.
+    // SAFETY: a plain static of this image; volatile, because the builder changes it behind the compiler's back.
+    let bytes: Vec<u8> =
+        (0..MAX_TEXT).map(|place| unsafe { (&raw const ACCESS[place]).read_volatile() }).collect();
+    let text = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
+    String::from_utf8_lossy(text).parse()
+}
+
+/// A machine without a key of its own makes one. It lasts as long as the machine is up.
+fn identities(access: Access) -> Identities {
+    let host = access.host_key.unwrap_or_else(|| {
+        if !drivers::entropy::health().is_good() {
+            log::warn!("control: the host key is made from degraded entropy");
+        }
+        let mut seed = [0; 32];
+        drivers::entropy::fill(&mut seed);
+        seed
+    });
+    let keys = access.operators.into_iter().map(|operator| {
+        let fingerprint = operator.key.fingerprint();
+        let name = match operator.comment.as_str() {
+            "" => fingerprint,
+            comment => format!("{fingerprint} ({comment})"),
+        };
+        Key { public: operator.key.0, role: operator.role, name }
+    });
+    Identities::new(&host, keys.collect())
+}
+
 /// The operator's side of this machine.
-pub struct Machine;
+struct Machine;
 
 impl Operator for Machine {
     fn execute(&self, caller: &Caller, request: &Request, output: &mut dyn Output) -> u8 {

@@ -12,7 +12,6 @@ extern crate std;
 pub mod blocking;
 mod checksum;
 mod config;
-pub mod control;
 pub mod dns;
 mod error;
 mod flow;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::ops::Deref;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -36,6 +36,14 @@ pub fn image(apps: &str) -> PathBuf {
 /// When it cannot be built.
 pub fn checked_image(apps: &str) -> PathBuf {
     image_of(&Content { checked: true, ..Content::of(apps) })
+}
+
+/// The same for others than the user to operate: their keys are in a file like OpenSSH's authorized_keys.
+///
+/// # Panics
+/// When it cannot be built.
+pub fn image_for(apps: &str, operators: &Path) -> PathBuf {
+    image_of(&Content { operators: Some(operators), ..Content::of(apps) })
 }
 
 fn image_of(content: &Content<'_>) -> PathBuf {

@@ -1,45 +1,85 @@
-//! The operator of a machine: its commands over the control protocol, and what the answers say. Made for tests: what goes
-//! wrong is a panic.
+//! The operator of a machine: commands over SSH, and what the answers say. Made for tests: what goes wrong is a panic.
+//!
+//! One connection is kept for all commands of an operator (OpenSSH's multiplexing), so that thousands of them take no
+//! thousands of logins.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use image_builder::control::{self, ControlError};
+use image_builder::control::{self, Answer, Keys};
 use serde_json::Value;
 
 use crate::guest::{Guest, PATIENCE, wait_until};
 
 /// Exit statuses of commands.
 pub const DONE: u8 = 0;
+pub const USAGE: u8 = 2;
 pub const REFUSED: u8 = 3;
 pub const TIMED_OUT: u8 = 6;
 
-/// Somebody with the key to a machine.
-#[derive(Clone, Copy, Debug)]
+/// Somebody with a key to a machine, connected.
+#[derive(Debug)]
 pub struct Operator {
-    address: SocketAddr,
+    address: String,
+    keys: Keys,
+    /// The socket of the client that keeps the connection.
+    socket: PathBuf,
 }
 
 impl Operator {
     /// The operator of a machine of ours.
+    ///
+    /// # Panics
+    /// When there are no keys, or the machine lets nobody in.
     pub fn of(guest: &Guest) -> Self {
-        Self { address: guest.at(control::SERVICE) }
+        Self::at(guest.at(control::SERVICE))
+    }
+
+    /// The same where the control server is known.
+    ///
+    /// # Panics
+    /// When there are no keys, or the machine lets nobody in.
+    pub fn at(address: SocketAddr) -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("qs-ssh-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let keys = Keys::of_user().unwrap_or_else(|error| panic!("{error}"));
+        let operator = Self { address: address.to_string(), keys, socket: std::env::temp_dir().join(name) };
+        // It goes to the background as soon as it is let in, and must not keep our pipes.
+        let mut master = operator.client();
+        master.args(["-M", "-N", "-f", "-o", "ControlPersist=yes"]).stdin(Stdio::null());
+        let status = master.stdout(Stdio::null()).stderr(Stdio::null()).status();
+        let status = status.unwrap_or_else(|error| panic!("ssh: {error}"));
+        assert!(status.success(), "{}: ssh: {status}", operator.address);
+        assert_eq!(operator.tell("version").status, DONE);
+        operator
+    }
+
+    fn client(&self) -> Command {
+        let mut client = control::ssh(&self.address, &self.keys);
+        client.arg("-S").arg(&self.socket);
+        client
+    }
+
+    /// What a machine says to a command, as it is.
+    ///
+    /// # Panics
+    /// When it says nothing.
+    pub fn tell(&self, line: &str) -> Answer {
+        let answer = control::command(self.client(), &self.address, line, PATIENCE);
+        answer.unwrap_or_else(|error| panic!("{line}: {error}"))
     }
 
     /// A command's status and answer.
     ///
     /// # Panics
     /// When there is none.
-    pub fn ask(&self, command: &str) -> (u8, Value) {
-        let answer = self.try_ask(command, &control::key().unwrap_or_else(|error| panic!("{error}")));
-        let answer = answer.unwrap_or_else(|error| panic!("{command}: {error}"));
-        let body = serde_json::from_str(&answer.body);
-        (answer.status, body.unwrap_or_else(|error| panic!("{command}: {error}: {}", answer.body)))
-    }
-
-    /// A command with some key.
-    pub fn try_ask(&self, command: &str, key: &[u8; 32]) -> Result<::control::Answer, ControlError> {
-        control::command(&self.address.to_string(), key, command, PATIENCE)
+    pub fn ask(&self, line: &str) -> (u8, Value) {
+        let Answer { status, out, err } = self.tell(&format!("{line} --json"));
+        let body = serde_json::from_str(&out);
+        (status, body.unwrap_or_else(|error| panic!("{line}: {error}: {out}{err}")))
     }
 
     /// Switches to the other mode and returns the state afterwards.
@@ -48,7 +88,7 @@ impl Operator {
     /// When it is refused.
     pub fn toggle(&self) -> Value {
         // On a busy host a CPU may be away for long.
-        let (status, body) = self.ask("mode toggle deadline=30000");
+        let (status, body) = self.ask("mode toggle --deadline 30000");
         assert_eq!(status, DONE, "{body}");
         body
     }
@@ -61,14 +101,13 @@ impl Operator {
         self.status()["memory"]["heap"].as_u64().unwrap_or_else(|| panic!("no figure of the heap"))
     }
 
-    /// Waits until the heap has handed out no more than before, when closed connections are forgotten: ours, too, which is
-    /// why it is not asked often.
+    /// Waits until the heap has handed out no more than before, when closed connections are forgotten.
     ///
     /// # Panics
     /// When that takes too long.
     pub fn wait_for_heap(&self, before: u64) {
         const PAUSE: Duration = Duration::from_millis(1000);
-        /// The connections of the last asking, and what caches keep.
+        /// What caches keep.
         const SLACK: u64 = 64 * 1024;
         wait_until("the heap to be as it was", || {
             std::thread::sleep(PAUSE);
@@ -81,8 +120,22 @@ impl Operator {
     /// # Panics
     /// When there is no answer.
     pub fn status(&self) -> Value {
-        let (status, body) = self.ask("mode status");
+        let (status, body) = self.ask("status");
         assert_eq!(status, DONE, "{body}");
         body
+    }
+}
+
+impl Drop for Operator {
+    fn drop(&mut self) {
+        // Where the machine is gone, so is the client.
+        let mut end = self.client();
+        drop(
+            end.args(["-O", "exit"])
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .status(),
+        );
     }
 }

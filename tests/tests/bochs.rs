@@ -173,7 +173,7 @@ fn a_cpu_that_does_not_answer_is_named() {
     let operator = Operator::of(&guest);
     let (mut refused, mut done) = (0, 0);
     wait_until("a refusal and a switch", || {
-        match operator.ask("mode toggle deadline=100") {
+        match operator.ask("mode toggle --deadline 100") {
             (DONE, _) => done += 1,
             (TIMED_OUT, body) => {
                 assert!(body["error"].as_str().unwrap().contains("CPU 1"), "{body}");

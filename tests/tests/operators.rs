@@ -1,44 +1,231 @@
-//! Who may operate a machine, and what becomes of those who try.
+//! Who may operate a machine and what they are told, by OpenSSH's own client; and what becomes of those who try.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::io::Read;
-use std::net::TcpStream;
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
 
-use control::MAX_REQUEST;
-use image_builder::control::{ControlError, SERVICE, key};
-use tests::guest::{self, Guest, exchange};
-use tests::noise::Noise;
-use tests::operator::Operator;
+use control::request::VERBS;
+use image_builder::Machine;
+use image_builder::control::{self as client, Keys, SERVICE, SSH_FAILED};
+use serde_json::Value;
+use tests::guest::{self, Guest, PATIENCE, image_for, wait_until};
+use tests::operator::{DONE, Operator, REFUSED, USAGE};
+use tests::{load, program};
+
+/// A command line for each line of the help.
+fn lines() -> impl Iterator<Item = (String, ::control::Role)> {
+    VERBS.iter().map(|(verb, _, role, _)| {
+        let line = match *verb {
+            "mode" => "mode native".to_owned(),
+            "job watch" | "job cancel" => format!("{verb} 1"),
+            "top" => "top --once".to_owned(),
+            other => other.to_owned(),
+        };
+        (line, *role)
+    })
+}
+
+/// A client with other keys or options than usual: standard output, standard error and status.
+fn ssh(guest: &Guest, options: &[&str], line: &[&str]) -> (Option<i32>, String, String) {
+    let address = guest.at(SERVICE).to_string();
+    let usual = client::ssh(&address, &Keys::of_user().unwrap());
+    // The first of two settings counts.
+    let mut command = program::command("ssh", PATIENCE);
+    let output = command.args(options).args(usual.get_args()).args(line).output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
 
 #[test]
-fn nobody_without_the_key_changes_anything() {
+fn every_verb_is_answered_in_both_forms() {
     let guest = Guest::serving(guest::machine().cpus(2));
     let operator = Operator::of(&guest);
-
-    let other = operator.try_ask("mode guest", &[0x5a; 32]);
-    assert!(matches!(other, Err(ControlError::KeyRefused { .. })), "{other:?}");
-
-    // A command that was recorded is worth nothing in another connection.
-    let key = key().unwrap();
-    let mut recorded = guest.connect(SERVICE);
-    let greeting = line(&mut recorded);
-    let (request, _) = control::ask(&key, &greeting, [1; 32], "mode guest").unwrap();
-    drop(recorded);
-    let said = String::from_utf8(exchange(guest.connect(SERVICE), request.as_bytes())).unwrap();
-    assert_eq!(said.lines().count(), 1, "the greeting alone: {said}");
-
-    let mut noise = Noise::new(41);
-    let long = vec![b'a'; MAX_REQUEST + 1];
-    let mut junk = vec![Vec::new(), b"\n".to_vec(), b"mode guest\n".to_vec(), long, vec![0xff; 3000]];
-    junk.extend((0..50).map(|_| noise.bytes(400)));
-    junk.extend((0..50).map(|_| noise.mutate(request.as_bytes())));
-    for bytes in &junk {
-        let said = exchange(guest.connect(SERVICE), bytes);
-        assert!(said.iter().filter(|&&byte| byte == b'\n').count() <= 1, "{}", said.escape_ascii());
+    for (line, _) in lines() {
+        let expected = if line.starts_with("job ") && line.ends_with('1') { REFUSED } else { DONE };
+        let told = operator.tell(&line);
+        assert_eq!(told.status, expected, "{line}: {told:?}");
+        assert_eq!(
+            (told.out.is_empty(), told.err.is_empty()),
+            (expected == REFUSED || line == "events", expected == DONE)
+        );
+        let told = operator.tell(&format!("{line} --json"));
+        assert_eq!((told.status, told.err.as_str()), (expected, ""), "{line}: {told:?}");
+        for each in told.out.lines() {
+            assert!(serde_json::from_str::<Value>(each).unwrap().is_object(), "{line}: {each}");
+        }
     }
-    let state = operator.status();
-    assert_eq!((&state["mode"], state["switches"].as_u64()), (&"native".into(), Some(0)));
-    assert!(state["control"]["refused"].as_u64().unwrap() >= junk.len() as u64, "{state}");
+    assert_eq!(operator.tell("sideways").status, USAGE);
+    let (status, body) = operator.ask("mode sideways");
+    assert_eq!((status, body["error"].as_str()), (USAGE, Some("'sideways' has no place here: see help")));
+    // Without a command: help and state.
+    let (status, out, _) = ssh(&guest, &[], &[]);
+    assert!(status == Some(0) && out.contains("you may say") && out.contains("mode       native"), "{out}");
+}
+
+#[test]
+fn a_change_is_made_once_and_in_its_generation() {
+    let guest = Guest::serving(guest::machine().cpus(2));
+    let operator = Operator::of(&guest);
+    let asked = |line: &str| {
+        let (status, body) = operator.ask(line);
+        (
+            status,
+            body["mode"].as_str().map(str::to_owned),
+            body["switches"].as_u64(),
+            body["error"].as_str().map(str::to_owned),
+        )
+    };
+    let done = |mode: &str, switches| (DONE, Some(mode.to_owned()), Some(switches), None);
+    assert_eq!(asked("mode guest --dry-run"), done("native", 0));
+    assert_eq!(asked("mode guest --op first --expect 0"), done("guest", 1));
+    assert_eq!(asked("mode native"), done("native", 2));
+    // The first answer again, and nothing is done.
+    assert_eq!(asked("mode guest --op first --expect 0"), done("guest", 1));
+    assert_eq!(operator.status()["mode"], "native");
+    let (status, mode, _, error) = asked("mode guest --expect 1");
+    assert_eq!((status, mode.as_deref()), (REFUSED, Some("native")));
+    assert_eq!(error.as_deref(), Some("stale: this is generation 2"));
+    let (status, _, _, error) = asked("mode native --op first");
+    assert_eq!((status, error.as_deref()), (REFUSED, Some("another operation has had this ID")));
+    assert_eq!(asked("mode guest --op second --expect 2"), done("guest", 3));
+    // Written down with who did it.
+    let key = Keys::of_user().unwrap().access().operators[0].key.fingerprint();
+    let log = operator.tell("log").out;
+    let written = |words: &[&str]| log.lines().any(|line| words.iter().all(|word| line.contains(word)));
+    assert!(written(&["mode guest", &key, "done", "operation first", "generation 1"]), "{log}");
+    assert!(written(&["mode guest", &key, "stale"]), "{log}");
+    let events = operator.tell("events").out;
+    assert_eq!(events.lines().filter(|line| line.contains("operation first")).count(), 1, "{events}");
+}
+
+/// Two ask for a change at once, from two connections: one makes it, the other is told of the state that holds then.
+#[test]
+fn one_of_two_wins() {
+    let guest = Guest::serving(guest::machine().cpus(2));
+    let operators = [Operator::of(&guest), Operator::of(&guest)];
+    let mut busy = 0;
+    wait_until("two requests at once", || {
+        let answers = thread::scope(|scope| {
+            let asking = operators
+                .each_ref()
+                .map(|operator| scope.spawn(|| operator.ask("mode toggle --deadline 30000")));
+            asking.map(|thread| thread.join().unwrap())
+        });
+        for (status, body) in &answers {
+            assert!(*status == DONE || body["error"].as_str().unwrap().contains("busy"), "{body}");
+        }
+        busy += answers.iter().filter(|(status, _)| *status == REFUSED).count();
+        busy > 0
+    });
+    guest.assert_well();
+}
+
+/// A file like authorized_keys with a key for each role, the keys, and one that nobody knows.
+fn three_keys(directory: &Path) -> (PathBuf, BTreeMap<&'static str, PathBuf>) {
+    drop(fs::remove_dir_all(directory));
+    fs::create_dir_all(directory).unwrap();
+    let mut keys = BTreeMap::new();
+    let mut text = String::new();
+    for role in ["observe", "operate", "admin", "nobody"] {
+        let path = directory.join(role);
+        let name = path.to_str().unwrap();
+        program::run("ssh-keygen", PATIENCE, ["-q", "-t", "ed25519", "-N", "", "-C", role, "-f", name])
+            .unwrap();
+        if role != "nobody" {
+            text += &format!("role=\"{role}\" {}", fs::read_to_string(path.with_extension("pub")).unwrap());
+        }
+        keys.insert(role, path);
+    }
+    let file = directory.join("authorized_keys");
+    fs::write(&file, text).unwrap();
+    (file, keys)
+}
+
+#[test]
+fn each_role_may_say_what_its_table_has() {
+    let directory = std::env::temp_dir().join(format!("qs-roles-{}", std::process::id()));
+    let (file, keys) = three_keys(&directory);
+    let guest = Guest::serving(Machine::builder().elf(&image_for("kv,web", &file)));
+    let with = |role: &str, line: &str| ssh(&guest, &["-i", keys[role].to_str().unwrap()], &["--", line]);
+    let rank = |role: &str| ["observe", "operate", "admin"].iter().position(|each| *each == role).unwrap();
+    for role in ["observe", "operate", "admin"] {
+        for (line, needed) in lines() {
+            let (status, out, err) = with(role, &line);
+            let may = rank(role) >= rank(&needed.to_string());
+            let why = format!("this takes the role {needed}: you have {role}");
+            assert_eq!(err.contains(&why), !may, "{role}: {line}: {status:?} {out} {err}");
+            assert!(may || status == Some(i32::from(REFUSED)), "{role}: {line}: {status:?}");
+        }
+    }
+    // The user who built it is not among them, nor is somebody else.
+    for change in [None, Some("nobody")] {
+        let (status, _, err) = match change {
+            Some(role) => with(role, "status"),
+            None => ssh(&guest, &[], &["--", "status"]),
+        };
+        assert!(status == Some(SSH_FAILED) && err.contains("Permission denied (publickey)"), "{err}");
+    }
+    fs::remove_dir_all(&directory).unwrap();
+}
+
+#[test]
+fn strangers_are_refused_and_counted_and_change_nothing() {
+    let guest = Guest::serving(guest::machine().cpus(2));
+    let operator = Operator::of(&guest);
+    let refused = || operator.status()["control"]["refused"].as_u64().unwrap();
+    let (before, heap) = (refused(), operator.heap());
+    let patient = |attempt: &mut dyn FnMut()| {
+        // No more handshakes in a row than the server takes.
+        thread::sleep(Duration::from_millis(300));
+        attempt();
+    };
+    for option in [
+        "PreferredAuthentications=password,keyboard-interactive",
+        "KexAlgorithms=diffie-hellman-group14-sha256",
+        "HostKeyAlgorithms=rsa-sha2-512",
+        "Ciphers=aes256-ctr",
+        "User=root",
+    ] {
+        patient(&mut || {
+            let (status, out, err) = ssh(&guest, &["-o", option], &["--", "mode", "guest"]);
+            assert_eq!((status, out.as_str()), (Some(SSH_FAILED), ""), "{option}: {err}");
+        });
+    }
+    for forward in [["-W", "127.0.0.1:6379"], ["-s", "sftp"]] {
+        patient(&mut || {
+            let (status, out, _) = ssh(&guest, &[], &forward);
+            assert!(status != Some(0) && out.is_empty(), "{forward:?}: {status:?} {out}");
+        });
+    }
+    let mut count = 5;
+    // Whoever goes at some stage of the handshake, babbles, sends giants, or nothing.
+    let greeting = b"SSH-2.0-OpenSSH_9.2p1\r\n".to_vec();
+    let mut sayings: Vec<Vec<u8>> =
+        (0..greeting.len()).step_by(4).map(|length| greeting[..length].to_vec()).collect();
+    sayings.extend(tests::targets::handshake_stages());
+    sayings.extend([
+        vec![0xff; 40_000],
+        [&greeting[..], &[0, 1, 0, 4, 10]].concat(),
+        b"GET / HTTP/1.1\r\n\r\n".to_vec(),
+    ]);
+    for said in &sayings {
+        patient(&mut || {
+            let mut stream = guest.connect(SERVICE);
+            // The server may be gone before all is said.
+            drop(stream.write_all(said).and_then(|()| stream.shutdown(Shutdown::Write)));
+            drop(stream.read_to_end(&mut Vec::new()));
+            count += 1;
+        });
+    }
+    wait_until("all of them to be counted", || refused() >= before + count);
+    assert_eq!(operator.status()["switches"], 0);
+    operator.wait_for_heap(heap);
     guest.assert_well();
 }
 
@@ -47,30 +234,91 @@ fn who_takes_a_seat_and_says_nothing_loses_it() {
     let guest = Guest::serving(guest::machine().cpus(1));
     let operator = Operator::of(&guest);
     let before = operator.heap();
-    let mut seated: Vec<TcpStream> = (0..4).map(|_| guest.connect(SERVICE)).collect();
-    for stream in &mut seated {
-        assert!(line(stream).starts_with("QS1 "));
-    }
-    // All seats are taken: nobody else is let in, and nobody is kept waiting.
+    let mut seated: Vec<TcpStream> = (0..12).map(|_| guest.connect(SERVICE)).collect();
+    // All seats of strangers are taken: no other is let in, nobody is kept waiting, and who is in stays.
     for _ in 0..20 {
-        assert!(exchange(guest.connect(SERVICE), b"").is_empty());
-    }
-    // The applications don't mind.
-    guest.assert_well();
-    for mut stream in seated {
-        // Closed or reset by the machine.
-        assert!(!matches!(stream.read(&mut [0]), Ok(count) if count > 0));
+        assert!(guest::exchange(guest.connect(SERVICE), b"").is_empty());
     }
     operator.toggle();
+    guest.assert_well();
+    for stream in &mut seated {
+        // Closed or reset by the machine, after its greeting if there was one.
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        drop(stream.read_to_end(&mut Vec::new()));
+    }
     operator.toggle();
     operator.wait_for_heap(before);
 }
 
-fn line(stream: &mut TcpStream) -> String {
-    let (mut line, mut byte) = (String::new(), [0]);
-    while !line.ends_with('\n') {
-        stream.read_exact(&mut byte).unwrap();
-        line.push(char::from(byte[0]));
+#[test]
+fn ten_operators_at_once() {
+    let guest = Guest::serving(guest::machine().cpus(2));
+    thread::scope(|scope| {
+        for _ in 0..10 {
+            scope.spawn(|| {
+                let (status, out, err) = ssh(&guest, &[], &["--", "version"]);
+                assert!(status == Some(0) && out.starts_with("Quicksilver "), "{status:?} {out} {err}");
+            });
+        }
+    });
+}
+
+#[test]
+fn the_log_is_followed_until_the_client_goes() {
+    let guest = Guest::serving(guest::machine().cpus(1));
+    let operator = Operator::of(&guest);
+    let address = guest.at(SERVICE).to_string();
+    let mut follow = client::ssh(&address, &Keys::of_user().unwrap());
+    let mut following =
+        follow.args(["--", "log --follow"]).stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let mut out = following.stdout.take().unwrap();
+    operator.toggle();
+    let mut said = String::new();
+    while !said.contains("mode toggle by ") {
+        let mut bytes = [0; 4096];
+        let count = out.read(&mut bytes).unwrap();
+        assert!(count > 0, "{said}");
+        said += std::str::from_utf8(&bytes[..count]).unwrap();
     }
-    line
+    following.kill().unwrap();
+    following.wait().unwrap();
+    wait_until("its connection to be gone", || operator.status()["control"]["open"] == 1);
+}
+
+#[test]
+fn no_weakness_is_found() {
+    let guest = Guest::serving(guest::machine());
+    let port = guest.at(SERVICE).port().to_string();
+    let audit =
+        program::output("ssh-audit", PATIENCE, ["-p", &port, "--level", "fail", "-b", "127.0.0.1"]).unwrap();
+    let said = String::from_utf8_lossy(&audit.stdout);
+    assert!(said.contains("ssh-ed25519") || audit.status.success(), "{said}");
+    assert!(!said.contains("[fail]"), "{said}");
+}
+
+/// A flood of connections costs the applications little.
+#[test]
+fn a_flood_is_shed() {
+    let guest = Guest::serving(guest::machine().cpus(1));
+    let over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    for said in tests::targets::handshake_stages() {
+                        let mut stream = guest.connect(SERVICE);
+                        drop(stream.write_all(&said));
+                        drop(stream.read(&mut [0; 64]));
+                    }
+                }
+            });
+        }
+        let work = ["-n", "20000", "-c", "50", "-t", "set,get"];
+        let rows = load::redis_benchmark(guest.at("kv"), PATIENCE, &work);
+        over.store(true, Ordering::Relaxed);
+        assert_eq!(rows.unwrap().len(), 2);
+    });
+    let operator = Operator::of(&guest);
+    assert!(operator.status()["control"]["refused"].as_u64().unwrap() > 100);
+    guest.assert_well();
 }

@@ -208,7 +208,7 @@ fn a_cpu_that_does_not_answer_is_named_and_nothing_changes() {
     let (mut refused, mut done) = (0, 0);
     wait_until("a refusal and a switch", || {
         let before = operator.status();
-        let (status, body) = operator.ask("mode toggle deadline=100");
+        let (status, body) = operator.ask("mode toggle --deadline 100");
         match status {
             DONE => done += 1,
             TIMED_OUT => {

@@ -1,22 +1,19 @@
-//! One command to one machine.
+//! OpenSSH's client, and one command to one machine.
 
-use std::io::{self, ErrorKind, Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
+use std::io::{self, Read};
+use std::process::{Command, Stdio};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use control::{Answer, Key, MAX_ANSWER, ProtocolError};
+use super::keys::HOST_ALIAS;
+use super::{KeyError, Keys, TargetError};
+use crate::process::POLL;
 
-use super::TargetError;
-use super::key::{KeyError, random};
+/// How long a machine may take to accept a connection.
+pub const CONNECT: Duration = Duration::from_secs(10);
 
-/// How long a machine may take to accept a connection, and to say which protocol it speaks.
-pub const CONNECT: Duration = Duration::from_secs(5);
-
-/// Longest line from a machine, in bytes: code, status and answer.
-const LONGEST: usize = MAX_ANSWER + 128;
-
-/// A command that changes nothing: a machine that has our key answers it.
-const HARMLESS: &str = "mode status";
+/// What ssh ends with when it is ssh that failed.
+pub const SSH_FAILED: i32 = 255;
 
 /// Why a machine was not, or may not have been, operated.
 #[derive(Debug, thiserror::Error)]
@@ -24,51 +21,27 @@ pub enum ControlError {
     /// It is not clear which machine is meant.
     #[error(transparent)]
     Target(#[from] TargetError),
-    /// The key can't be read.
+    /// There are no keys.
     #[error(transparent)]
     Key(#[from] KeyError),
-    /// Nobody has built an image yet.
-    #[error(
-        "no control key in {0}: it is made when an image is built; copy it from where this one was built"
-    )]
-    NoKey(std::path::PathBuf),
-    /// No connection.
-    #[error("{address}: {error}")]
-    Connect {
+    /// The client can't be started.
+    #[error("ssh: {0}")]
+    Client(io::Error),
+    /// No connection, or not let in: nothing was sent.
+    #[error("{address}: {said}")]
+    Refused {
         /// Host and port.
         address: String,
-        /// What the system says.
-        error: io::Error,
+        /// What the client says.
+        said: String,
     },
-    /// Connected, but there is no control server, or it is busy with others.
-    #[error(
-        "{address}: no control server answers there (the machine may still be booting, or its image has no key)"
-    )]
-    NoServer {
-        /// Host and port.
-        address: String,
-    },
-    /// What came or was to be sent before the command is not of the protocol. Nothing was sent.
-    #[error("{address}: {error}")]
-    Protocol {
-        /// Host and port.
-        address: String,
-        /// What is wrong.
-        error: ProtocolError,
-    },
-    /// The machine hung up on every command.
-    #[error("{address}: the machine refused our key: its image was built with another one")]
-    KeyRefused {
-        /// Host and port.
-        address: String,
-    },
-    /// The connection was lost after the command had been sent.
-    #[error(
-        "{address}: the connection was lost before the answer; whether the command was carried out is not known"
-    )]
+    /// The connection was lost after the command may have been sent.
+    #[error("{address}: {said}; whether the command was carried out is not known")]
     Lost {
         /// Host and port.
         address: String,
+        /// What the client says.
+        said: String,
     },
     /// No answer in time.
     #[error(
@@ -80,107 +53,149 @@ pub enum ControlError {
         /// How long it was waited for.
         patience: Duration,
     },
-    /// The answer is not the machine's.
-    #[error(
-        "{address}: the answer is not to be trusted: {error}; whether the command was carried out is not known"
-    )]
-    Answer {
-        /// Host and port.
-        address: String,
-        /// What is wrong with it.
-        error: ProtocolError,
-    },
 }
 
 impl ControlError {
     /// Whether the command may have been carried out.
     pub const fn is_outcome_unknown(&self) -> bool {
-        matches!(self, Self::Lost { .. } | Self::NoAnswer { .. } | Self::Answer { .. })
+        matches!(self, Self::Lost { .. } | Self::NoAnswer { .. })
     }
 }
 
-/// Has a machine carry out a command. The address is host and port; `patience` is how long the answer may take after the
-/// command was sent.
-pub fn command(address: &str, key: &Key, command: &str, patience: Duration) -> Result<Answer, ControlError> {
-    match exchange(address, key, command, patience) {
-        // A machine that doesn't know the key hangs up instead of answering, and so does one that dies. The former does it
-        // always.
-        Err(ControlError::Lost { address }) => match exchange(&address, key, HARMLESS, patience) {
-            Err(ControlError::Lost { .. }) => Err(ControlError::KeyRefused { address }),
-            _ => Err(ControlError::Lost { address }),
-        },
-        other => other,
-    }
+/// What a machine answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// Exit status.
+    pub status: u8,
+    /// Standard output.
+    pub out: String,
+    /// Standard error.
+    pub err: String,
 }
 
-fn exchange(address: &str, key: &Key, command: &str, patience: Duration) -> Result<Answer, ControlError> {
-    let owned = || address.to_owned();
-    let no_connection = |error| ControlError::Connect { address: owned(), error };
-    let no_protocol = |error| ControlError::Protocol { address: owned(), error };
-    let client = random().map_err(no_connection)?;
-    let mut stream = connect(address).map_err(no_connection)?;
-    stream.set_nodelay(true).and_then(|()| stream.set_write_timeout(Some(CONNECT))).map_err(no_connection)?;
+/// Host and port of `HOST:PORT` or `[HOST]:PORT`.
+fn split(address: &str) -> (&str, &str) {
+    let (host, port) = address.rsplit_once(':').unwrap_or((address, "22"));
+    (host.trim_start_matches('[').trim_end_matches(']'), port)
+}
 
-    let greeting = match read_line(&mut stream, Instant::now() + CONNECT) {
-        Ok(line) => line,
-        Err(Broken::Syntax) => return Err(no_protocol(ProtocolError::Syntax)),
-        Err(Broken::Closed | Broken::Late) => return Err(ControlError::NoServer { address: owned() }),
+/// The system's ssh, set up for a machine: it takes our key and no other, knows the machine by the host key alone, and asks
+/// nobody anything. What follows is the command's.
+pub fn ssh(address: &str, keys: &Keys) -> Command {
+    let (host, port) = split(address);
+    let mut command = Command::new("ssh");
+    command.args(["-F", "none", "-T", "-p", port, "-i"]).arg(keys.identity());
+    let mut option = |text: String| {
+        command.arg("-o").arg(text);
     };
-    let (line, session) = control::ask(key, &greeting, client, command).map_err(no_protocol)?;
-    // A part of a command that was sent is none to the machine, but what the system took may all have been sent.
-    stream.write_all(line.as_bytes()).map_err(|_| ControlError::Lost { address: owned() })?;
-    match read_line(&mut stream, Instant::now() + patience) {
-        Ok(line) => control::receive(key, &session, &line)
-            .map_err(|error| ControlError::Answer { address: owned(), error }),
-        Err(Broken::Syntax) => Err(ControlError::Answer { address: owned(), error: ProtocolError::Syntax }),
-        Err(Broken::Closed) => Err(ControlError::Lost { address: owned() }),
-        Err(Broken::Late) => Err(ControlError::NoAnswer { address: owned(), patience }),
+    option(format!("UserKnownHostsFile=\"{}\"", keys.known_hosts().display()));
+    option(format!("HostKeyAlias={HOST_ALIAS}"));
+    option(format!("ConnectTimeout={}", CONNECT.as_secs()));
+    for fixed in [
+        "GlobalKnownHostsFile=/dev/null",
+        "StrictHostKeyChecking=yes",
+        "UpdateHostKeys=no",
+        "IdentitiesOnly=yes",
+        "IdentityAgent=none",
+        "BatchMode=yes",
+        "LogLevel=ERROR",
+    ] {
+        option(fixed.to_owned());
     }
+    command.arg(format!("admin@{host}"));
+    command
 }
 
-/// Connects to the first of a host's addresses that accepts.
-fn connect(address: &str) -> io::Result<TcpStream> {
-    let mut result = Err(io::Error::new(ErrorKind::NotFound, "the host has no address"));
-    for address in address.to_socket_addrs()? {
-        result = TcpStream::connect_timeout(&address, CONNECT);
-        if result.is_ok() {
-            break;
-        }
-    }
-    result
-}
+/// What the client says when nothing was sent.
+const NOTHING_SENT: &[&str] = &[
+    "Permission denied",
+    "Connection refused",
+    "No route to host",
+    "Could not resolve",
+    "Host key verification failed",
+    "REMOTE HOST IDENTIFICATION HAS CHANGED",
+    "Connection timed out",
+    "banner exchange",
+    "kex_exchange_identification",
+    "Unable to negotiate",
+];
 
-/// Why there is no line.
-enum Broken {
-    /// The other end closed or reset the connection before the line's end.
-    Closed,
-    /// The line did not end in time.
-    Late,
-    /// The line is too long, not text, or more than one.
-    Syntax,
-}
-
-fn read_line(stream: &mut TcpStream, deadline: Instant) -> Result<String, Broken> {
-    let mut line = Vec::new();
-    let mut buffer = [0; 4096];
-    while line.last() != Some(&b'\n') {
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Err(Broken::Late);
-        }
-        stream.set_read_timeout(Some(left)).map_err(|_| Broken::Closed)?;
-        match stream.read(&mut buffer) {
-            Ok(0) => return Err(Broken::Closed),
-            Ok(count) => line.extend_from_slice(&buffer[..count]),
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
-                return Err(Broken::Late);
+/// Has a machine carry out a command, by a client as [`ssh`] makes it. `patience` is for all of it.
+pub fn command(
+    client: Command,
+    address: &str,
+    line: &str,
+    patience: Duration,
+) -> Result<Answer, ControlError> {
+    let mut client = client;
+    client.arg("--").arg(line).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = client.spawn().map_err(ControlError::Client)?;
+    let reader = |pipe: Option<Box<dyn Read + Send>>| {
+        thread::spawn(move || {
+            let mut said = Vec::new();
+            if let Some(mut pipe) = pipe {
+                // What was read before an error counts.
+                drop(pipe.read_to_end(&mut said));
             }
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(_) => return Err(Broken::Closed),
+            String::from_utf8_lossy(&said).into_owned()
+        })
+    };
+    let out = reader(child.stdout.take().map(|pipe| Box::new(pipe) as _));
+    let err = reader(child.stderr.take().map(|pipe| Box::new(pipe) as _));
+    let deadline = Instant::now() + patience;
+    let status = loop {
+        match child.try_wait().map_err(ControlError::Client)? {
+            Some(status) => break status,
+            None if Instant::now() >= deadline => {
+                drop(child.kill().and_then(|()| child.wait()));
+                return Err(ControlError::NoAnswer { address: address.to_owned(), patience });
+            }
+            None => thread::sleep(POLL),
         }
-        if line.len() > LONGEST {
-            return Err(Broken::Syntax);
+    };
+    let said = |reader: thread::JoinHandle<String>| reader.join().unwrap_or_default();
+    let (out, err) = (said(out), said(err));
+    match status.code().filter(|code| *code != SSH_FAILED).and_then(|code| u8::try_from(code).ok()) {
+        Some(status) => Ok(Answer { status, out, err }),
+        None => {
+            let (address, said) = (address.to_owned(), err.trim().to_owned());
+            let nothing_sent = NOTHING_SENT.iter().any(|words| said.contains(words));
+            Err(if nothing_sent {
+                ControlError::Refused { address, said }
+            } else {
+                ControlError::Lost { address, said }
+            })
         }
     }
-    String::from_utf8(line).map_err(|_| Broken::Syntax)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_have_a_host_and_a_port() {
+        assert_eq!(split("127.0.0.1:2222"), ("127.0.0.1", "2222"));
+        assert_eq!(split("[::1]:22"), ("::1", "22"));
+        assert_eq!(split("box"), ("box", "22"));
+    }
+
+    #[test]
+    fn answers_and_failures_are_told_apart() {
+        let shell = |script: &str| {
+            let mut command = Command::new("sh");
+            command.args(["-c", script]);
+            command
+        };
+        let told = |script| command(shell(script), "box:1", "x", Duration::from_secs(5));
+        let answer = Answer { status: 3, out: "out\n".into(), err: "err\n".into() };
+        assert_eq!(told("echo out; echo err >&2; exit 3").unwrap(), answer);
+        let refused = told("echo 'admin@box: Permission denied (publickey).' >&2; exit 255").unwrap_err();
+        assert!(!refused.is_outcome_unknown(), "{refused}");
+        assert_eq!(refused.to_string(), "box:1: admin@box: Permission denied (publickey).");
+        assert!(told("echo 'Connection reset' >&2; exit 255").unwrap_err().is_outcome_unknown());
+        assert!(told("kill -9 $$").unwrap_err().is_outcome_unknown());
+        let late = command(shell("sleep 60"), "box:1", "x", Duration::from_millis(50)).unwrap_err();
+        assert!(matches!(late, ControlError::NoAnswer { .. }), "{late}");
+    }
 }

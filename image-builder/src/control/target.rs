@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use crate::state::State;
 
 /// The name of the control server's port.
-pub const SERVICE: &str = "control";
+pub const SERVICE: &str = "ssh";
 
 /// Why it is not clear which machine is meant.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]

@@ -92,12 +92,12 @@ no_idt:
     .short 0
     .long 0
 
-    .ascii "control key:"
-    .global CONTROL_KEY
-    .type CONTROL_KEY, @object
-CONTROL_KEY:
-    .skip 32
-    .size CONTROL_KEY, . - CONTROL_KEY
+    .ascii "access:"
+    .global ACCESS
+    .type ACCESS, @object
+ACCESS:
+    .zero 512
+    .size ACCESS, . - ACCESS
 
     .section .data, "aw"
     .quad 1

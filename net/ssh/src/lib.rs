@@ -95,6 +95,12 @@ impl Identities {
     pub fn new(host: &[u8; 32], keys: Vec<Key>) -> Self {
         Self { host: SecretKey::Ed25519 { secret_key: SigningKey::from_bytes(host) }, keys }
     }
+
+    /// The public half of the machine's key.
+    pub fn host_key(&self) -> [u8; 32] {
+        let SecretKey::Ed25519 { secret_key } = &self.host;
+        secret_key.verifying_key().to_bytes()
+    }
 }
 
 /// Somebody who has proved to have a key.

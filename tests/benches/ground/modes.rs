@@ -7,8 +7,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use image_builder::control;
-
 use crate::suites::{PING, instructions_a_get, set_get};
 use crate::system::{Setting, System};
 use crate::table::{Goal, Row, Systems};
@@ -26,22 +24,16 @@ fn start(bench: &Bench, app: &str, setting: Setting<'_>) -> Result<Option<System
 }
 
 /// Operates a machine.
-struct Operator {
-    address: String,
-    key: ::control::Key,
-}
+struct Operator(tests::operator::Operator);
 
 impl Operator {
     fn of(system: &System) -> Result<Self, Failure> {
-        let address = system.address(4022)?.to_string();
-        Ok(Self { address, key: control::key().map_err(image_builder::Error::from)? })
+        Ok(Self(tests::operator::Operator::at(system.address(22)?)))
     }
 
     /// Switches to a mode: `native`, `guest` or `toggle`.
     fn switch(&self, mode: &str) -> Result<(), Failure> {
-        let command = format!("mode {mode}");
-        let answer = control::command(&self.address, &self.key, &command, Duration::from_secs(30));
-        match answer.map_err(image_builder::Error::from)?.status {
+        match self.0.tell(&format!("mode {mode}")).status {
             0 => Ok(()),
             _ => Err(Failure::Figures("the switch")),
         }

@@ -1,115 +1,130 @@
-//! The control protocol: nobody without the key makes a line that either end takes, and what both ends say arrives.
+//! What operators and strangers send: command lines, lists of keys, and whatever there is in place of SSH.
 
-use ::control::{
-    self as protocol, Answer, Command, Key, MAX_ANSWER, MAX_COMMAND, MAX_REQUEST, Nonce, Session,
-};
+use std::cell::Cell;
 
-use crate::noise::Noise;
+use ::control::access::Access;
+use ::control::request::{MAX_COMMAND, Request};
+use ::ssh::{Caller, End, Identities, Key, Line, Operator, Output, Phase};
+use embedded_io_async::{ErrorKind, ErrorType, Read, Write};
 
-const KEY: Key = *b"a key that nobody else has......";
-const OTHER_KEY: Key = *b"a key that nobody else has.....,";
-const SERVER: Nonce = [0x53; 32];
-const CLIENT: Nonce = [0xc1; 32];
-const COMMANDS: [&str; 3] = ["mode status", "mode toggle deadline=50", ""];
-/// Characters of a nonce or a code.
-const CODE: usize = 64;
-/// Bits changed of each line, one at a time.
-const CHANGES: usize = 3;
-
-/// A line, as either end may read it.
-pub fn control(input: &[u8]) {
+/// A command line: what is understood is short text.
+pub fn request(input: &[u8]) {
     let line = String::from_utf8_lossy(input);
-    if let Ok((command, _)) = protocol::accept(&KEY, SERVER, &line) {
-        assert!(COMMANDS.contains(&command), "{command:?} was never asked for");
-    }
-    if let Ok(answer) = protocol::receive(&KEY, &session(), &line) {
-        assert!(answers().contains(&answer), "{answer:?} was never answered");
-    }
-    if let Ok(command) = line.parse::<Command>() {
-        assert_eq!(command.to_string().parse(), Ok(command));
-    }
-    if let Ok((asked, _)) = protocol::ask(&KEY, &line, CLIENT, COMMANDS[0]) {
-        // What was a greeting is one again.
-        assert!(
-            line.starts_with("QS1 ")
-                && protocol::accept(&KEY, SERVER, &asked).is_ok() == line.contains(&"53".repeat(32))
-        );
-    }
-    if let Ok(key) = protocol::parse_key(&line) {
-        assert_eq!(protocol::parse_key(&protocol::format_key(&key)), Ok(key));
-    }
-    // Equal input, equal places.
-    let mut noise = Noise::new(
-        input.iter().fold(0, |sum: u64, &byte| sum.wrapping_mul(31).wrapping_add(u64::from(byte))),
-    );
-    commands_arrive(&line, &mut noise);
-    answers_arrive(&line, &mut noise);
-}
-
-/// A command within the limits arrives, and at nobody else; none beyond the limits is sent.
-fn commands_arrive(command: &str, noise: &mut Noise) {
-    let asked = protocol::ask(&KEY, &protocol::greeting(&SERVER), CLIENT, command);
-    assert_eq!(asked.is_ok(), is_content(command, MAX_COMMAND));
-    let Ok((line, session)) = asked else { return };
-    assert!(line.len() <= MAX_REQUEST);
-    assert_eq!(protocol::accept(&KEY, SERVER, &line), Ok((command, session)));
-    assert!(protocol::accept(&OTHER_KEY, SERVER, &line).is_err(), "another key");
-    assert!(protocol::accept(&KEY, CLIENT, &line).is_err(), "another connection");
-    if let Some(first @ 0..=0x7f) = command.bytes().next() {
-        // Its code on an answer for which the same bytes count: a status of one byte, then the rest.
-        let turned = format!("{} {first} {}\n", &line[CODE + 1..2 * CODE + 1], &command[1..]);
-        assert!(protocol::receive(&KEY, &session, &turned).is_err(), "the other direction");
-    }
-    for changed in (0..CHANGES).filter_map(|_| change(&line, 2 * CODE + 1, noise)) {
-        assert!(protocol::accept(&KEY, SERVER, &changed).is_err(), "{changed:?} was {line:?}");
+    if line.parse::<Request>().is_ok() {
+        assert!(line.len() <= MAX_COMMAND && !line.contains(char::is_control), "{line:?}");
     }
 }
 
-/// The same of an answer.
-fn answers_arrive(body: &str, noise: &mut Noise) {
-    let session = session();
-    let answer = Answer { status: noise.word() as u8, body: body.into() };
-    let answered = protocol::answer(&KEY, &session, &answer);
-    assert_eq!(answered.is_ok(), is_content(body, MAX_ANSWER));
-    let Ok(line) = answered else { return };
-    assert_eq!(protocol::receive(&KEY, &session, &line), Ok(answer));
-    assert!(protocol::receive(&OTHER_KEY, &session, &line).is_err(), "another key");
-    assert!(protocol::accept(&KEY, SERVER, &line).is_err(), "the other direction");
-    for changed in (0..CHANGES).filter_map(|_| change(&line, CODE, noise)) {
-        assert!(protocol::receive(&KEY, &session, &changed).is_err(), "{changed:?} was {line:?}");
+/// A list of keys: what is understood is written as what is understood the same way.
+pub fn access(input: &[u8]) {
+    if let Ok(access) = String::from_utf8_lossy(input).parse::<Access>() {
+        assert_eq!(access.to_string().parse(), Ok(access));
     }
 }
 
-fn is_content(text: &str, longest: usize) -> bool {
-    text.len() <= longest && !text.chars().any(char::is_control)
+/// A connection that says this, and then nothing.
+struct Said<'a>(&'a [u8]);
+
+impl ErrorType for Said<'_> {
+    type Error = ErrorKind;
 }
 
-/// The line with one bit changed. `None` if it is no text any more, or the same in other letters: its first `numbers` bytes
-/// are hexadecimal, large or small.
-fn change(line: &str, numbers: usize, noise: &mut Noise) -> Option<String> {
-    let mut bytes = line.as_bytes().to_vec();
-    let at = noise.below(bytes.len());
-    bytes[at] ^= 1 << noise.below(8);
-    let is_same = at < numbers && bytes[at].eq_ignore_ascii_case(&line.as_bytes()[at]);
-    String::from_utf8(bytes).ok().filter(|_| !is_same)
+impl Read for Said<'_> {
+    async fn read(&mut self, buffer: &mut [u8]) -> Result<usize, ErrorKind> {
+        let (now, later) = self.0.split_at(buffer.len().min(self.0.len()));
+        buffer[..now.len()].copy_from_slice(now);
+        self.0 = later;
+        Ok(now.len())
+    }
 }
 
-fn session() -> Session {
-    let asked = protocol::ask(&KEY, &protocol::greeting(&SERVER), CLIENT, COMMANDS[0]);
-    asked.expect("a greeting and a command of ours").1
+impl Write for Said<'_> {
+    async fn write(&mut self, data: &[u8]) -> Result<usize, ErrorKind> {
+        Ok(data.len())
+    }
+
+    async fn flush(&mut self) -> Result<(), ErrorKind> {
+        Ok(())
+    }
 }
 
-fn answers() -> [Answer; 2] {
-    [(0, r#"{"mode":"native"}"#), (3, "")].map(|(status, body)| Answer { status, body: body.into() })
+/// Is never asked anything.
+struct Nobody;
+
+impl Operator for Nobody {
+    fn execute(&self, _: &Caller, request: &Request, _: &mut dyn Output) -> u8 {
+        panic!("a stranger has said {request:?}")
+    }
 }
 
-pub(super) fn seeds() -> Vec<Vec<u8>> {
-    let greeting = protocol::greeting(&SERVER);
-    let asked = COMMANDS.map(|command| protocol::ask(&KEY, &greeting, CLIENT, command));
-    let asked = asked.into_iter().flatten().map(|(line, _)| line);
-    let answered = answers().map(|answer| protocol::answer(&KEY, &session(), &answer));
-    let lines = asked.chain(answered.into_iter().flatten()).chain([greeting, protocol::format_key(&KEY)]);
-    let limits = [MAX_COMMAND, MAX_COMMAND + 1].map(|length| "x".repeat(length));
-    let contents = ["mode guest deadline=500", "größer"].map(String::from).into_iter().chain(limits);
-    lines.chain(contents).map(String::into_bytes).collect()
+/// A client without a key.
+pub fn ssh(input: &[u8]) {
+    let phase = Cell::new(Phase::Login);
+    let line = Line { stream: Said(input), phase: &phase, is_gone: &|| true };
+    let operator = Key { public: [9; 32], role: ::control::Role::Admin, name: String::from("somebody") };
+    let identities = Identities::new(&[7; 32], vec![operator]);
+    assert_eq!(::ssh::serve(line, &identities, |bytes| bytes.fill(5), &Nobody), End::Stranger);
+}
+
+pub fn requests() -> Vec<Vec<u8>> {
+    let lines = [
+        "status --json",
+        "mode guest --dry-run --deadline 500 --op a-1 --expect=7",
+        "mode toggle",
+        "events --follow",
+        "job watch 12",
+        "device list",
+    ];
+    lines.iter().map(|line| line.as_bytes().to_vec()).collect()
+}
+
+pub fn lists() -> Vec<Vec<u8>> {
+    let key = ::control::access::PublicKey([3; 32]);
+    let other = ::control::access::PublicKey([4; 32]);
+    let digits = "5a".repeat(32);
+    vec![format!("host-key {digits}\n# ours\n{key} me\nrole=\"observe\" {other}\n").into_bytes()]
+}
+
+/// A greeting and a key exchange as far as it goes without keys: KEXINIT, and the client's half of the exchange.
+pub fn handshakes() -> Vec<Vec<u8>> {
+    let lists = [
+        "curve25519-sha256,kex-strict-c-v00@openssh.com",
+        "ssh-ed25519",
+        "chacha20-poly1305@openssh.com",
+        "chacha20-poly1305@openssh.com",
+        "hmac-sha2-256",
+        "hmac-sha2-256",
+        "none",
+        "none",
+        "",
+        "",
+    ];
+    let string = |bytes: &[u8]| [&(bytes.len() as u32).to_be_bytes(), bytes].concat();
+    let mut init = vec![20];
+    init.extend([1; 16]);
+    lists.iter().for_each(|list| init.extend(string(list.as_bytes())));
+    init.extend([0; 5]);
+    let mut half = vec![30];
+    half.extend(string(&[9; 32]));
+    let mut said = b"SSH-2.0-fuzz\r\n".to_vec();
+    for payload in [init, half, vec![21]] {
+        let padding = 4 + (8 - (payload.len() + 9) % 8) % 8;
+        said.extend((payload.len() as u32 + 1 + padding as u32).to_be_bytes());
+        said.push(padding as u8);
+        said.extend(payload);
+        said.extend(vec![0; padding]);
+    }
+    vec![said]
+}
+
+/// The same, cut off behind each of its packets and in the middle of each.
+pub fn handshake_stages() -> Vec<Vec<u8>> {
+    let whole = handshakes().remove(0);
+    let mut ends = vec![whole.iter().position(|&byte| byte == b'\n').map_or(0, |place| place + 1)];
+    while let Some(length) = ends.last().and_then(|&end| whole.get(end..end + 4)) {
+        let length = length.iter().fold(0, |sum, &byte| sum << 8 | usize::from(byte));
+        let begin = ends.last().copied().unwrap_or(0);
+        ends.extend([begin + length / 2, begin + 4 + length]);
+    }
+    ends.into_iter().map(|end| whole[..end.min(whole.len())].to_vec()).collect()
 }

@@ -1,5 +1,5 @@
 //! Everything that reads what others wrote, one fuzz target each: requests of both applications, what boot loaders and
-//! firmware leave in memory, the command line, lines of the control protocol. `tests/fuzz` runs them under libFuzzer,
+//! firmware leave in memory, the command line, what operators and strangers say. `tests/fuzz` runs them under libFuzzer,
 //! `tests/tests/fuzz_smoke.rs` for a fixed number of rounds on stable Rust.
 //!
 //! A target must not panic, whatever it is fed, and it checks what else has to hold.
@@ -13,7 +13,7 @@ mod settings;
 
 pub use acpi::acpi;
 pub use boot::{boot_params, multiboot1, multiboot2, pvh};
-pub use control::control;
+pub use control::{access, handshake_stages, request, ssh};
 pub use http::http;
 pub use resp::resp;
 pub use settings::settings;
@@ -36,7 +36,9 @@ pub const TARGETS: &[Target] = &[
     Target { name: "boot_params", run: boot_params, seeds: boot::seeds },
     Target { name: "acpi", run: acpi, seeds: acpi::seeds },
     Target { name: "settings", run: settings, seeds: settings::seeds },
-    Target { name: "control", run: control, seeds: control::seeds },
+    Target { name: "request", run: request, seeds: control::requests },
+    Target { name: "access", run: access, seeds: control::lists },
+    Target { name: "ssh", run: ssh, seeds: control::handshakes },
 ];
 
 /// Splits input into pieces whose sizes its first byte decides: what arrives over a network is cut anywhere.

@@ -42,6 +42,8 @@ pub enum Command {
         #[arg(short, long)]
         follow: bool,
     },
+    /// Give a running machine a command by the system's ssh, such as: ssh NAME status
+    Ssh(SshOptions),
     /// Switch a running machine between native and guest mode, or tell which it is in
     Mode(ModeOptions),
     /// Measure: boots the image `bench` and prints its figures
@@ -88,11 +90,25 @@ pub struct ContentOptions {
     /// Leave the VMM out
     #[arg(long)]
     without_vmm: bool,
+    /// Who may operate the machines, as in OpenSSH's authorized_keys, perhaps with role="observe" or role="operate" before a key
+    /// [default: you]
+    #[arg(long, value_name = "FILE")]
+    authorized_keys: Option<PathBuf>,
+    /// Leave the host key out: a machine makes its own at each boot, and says on its serial line which
+    #[arg(long)]
+    no_host_key: bool,
 }
 
 impl ContentOptions {
     pub fn of<'a>(&'a self, apps: &'a str) -> Content<'a> {
-        Content { apps, files: self.files.as_deref(), checked: self.checked, vmm: !self.without_vmm }
+        Content {
+            apps,
+            files: self.files.as_deref(),
+            checked: self.checked,
+            vmm: !self.without_vmm,
+            operators: self.authorized_keys.as_deref(),
+            host_key: !self.no_host_key,
+        }
     }
 }
 
@@ -111,6 +127,16 @@ pub struct BuildOptions {
     /// Settings for the kernel's command line (not for elf, which is given them when it boots)
     #[arg(long, value_name = "KEY=VALUE...")]
     pub append: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct SshOptions {
+    /// The machine: its name, or HOST:PORT
+    #[arg(value_name = "NAME|HOST:PORT")]
+    pub target: String,
+    /// What is to be said to it; see its verb `help`
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "VERB")]
+    pub words: Vec<String>,
 }
 
 /// What `qs mode` asks of a machine.
@@ -341,7 +367,7 @@ mod tests {
         assert_eq!(mode("toggle"), Ok((Action::Toggle, None)));
         assert_eq!(mode("kv-2"), Ok((Action::Status, of("kv-2"))));
         assert_eq!(mode("guest kv"), Ok((Action::Guest, of("kv"))));
-        assert_eq!(mode("native [::1]:4022 --deadline 50"), Ok((Action::Native, of("[::1]:4022"))));
+        assert_eq!(mode("native [::1]:2222 --deadline 50"), Ok((Action::Native, of("[::1]:2222"))));
         // A machine may have an action's name.
         assert_eq!(mode("status toggle"), Ok((Action::Status, of("toggle"))));
     }

@@ -9,6 +9,7 @@ use rustix::process::umask;
 
 use crate::arguments::{BuildOptions, Format};
 use crate::output;
+use image_builder::control::Keys;
 use image_builder::image::{self, ImageError};
 use image_builder::workspace::Workspace;
 use image_builder::{Error, ExitCode, kernel, tools};
@@ -35,7 +36,7 @@ pub fn build(options: &BuildOptions) -> Result<ExitCode, Error> {
         let path = path.to_owned();
         |error| ImageError::Io { path, error }
     };
-    // What holds the operators' key is nobody else's, in whatever wrapping, and from the start: whoever writes it.
+    // What holds the host key is nobody else's, in whatever wrapping, and from the start: whoever writes it.
     let permissions = fs::metadata(&built.elf).map_err(at(&built.elf))?.permissions();
     umask(Mode::from_raw_mode(0o777 & !permissions.mode()));
     match options.format {
@@ -47,6 +48,11 @@ pub fn build(options: &BuildOptions) -> Result<ExitCode, Error> {
     // A file that was there before has kept its own.
     fs::set_permissions(&output, permissions).map_err(at(&output))?;
     output::progress(format_args!("kernel {}", built.report));
+    if content.host_key {
+        let key = Keys::of_user()?.host_key();
+        output::progress(format_args!("host key {}; for known_hosts:", key.fingerprint()));
+        output::progress(format_args!("[HOST]:PORT {key}"));
+    }
     output::data(output.display());
     Ok(ExitCode::Done)
 }

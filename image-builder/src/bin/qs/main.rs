@@ -12,6 +12,7 @@ mod machines;
 mod mode;
 mod output;
 mod run;
+mod ssh;
 mod trace;
 
 use std::process;
@@ -44,6 +45,7 @@ fn execute(command: Command) -> ExitCode {
         Command::Ps { output } => machines::ps(output),
         Command::Stop { name } => machines::stop(&name),
         Command::Logs { name, follow } => machines::logs(&name, follow),
+        Command::Ssh(options) => ssh::ssh(&options),
         Command::Mode(options) => mode::mode(&options),
         Command::Bench(options) => bench::bench(&options),
         Command::Doctor { install, output } => doctor::doctor(install, output),

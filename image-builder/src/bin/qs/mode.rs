@@ -3,13 +3,14 @@
 use std::fmt;
 use std::time::Duration;
 
-use ::control::{Command, Target};
+use ::control::request::DEADLINE;
 use serde::Deserialize;
 
 use crate::arguments::{Action, ModeOptions};
 use crate::{output, trace};
-use image_builder::control::{self, ControlError};
+use image_builder::control::{self, ControlError, Keys};
 use image_builder::state::Registry;
+use image_builder::tools::{self, Tool};
 use image_builder::{Error, ExitCode};
 
 /// How long a machine may take to answer, beyond what it was told to wait for.
@@ -83,33 +84,36 @@ pub fn mode(options: &ModeOptions) -> Result<ExitCode, Error> {
         }
     };
     let address = control::resolve(target, &Registry::of_user()?.list()?).map_err(ControlError::from)?;
-    let path = control::key_path()?;
-    let key = control::key_at(&path)?.ok_or(ControlError::NoKey(path))?;
-    let ask = |command: Command, patience| control::command(&address, &key, &command.to_string(), patience);
+    tools::require(&[Tool::Ssh])?;
+    let keys = Keys::of_user()?;
+    let ask = |line: &str, patience| {
+        control::command(control::ssh(&address, &keys), &address, line, control::CONNECT + patience)
+    };
 
     let looks = options.trace && action == Action::Status;
     if !looks {
-        let deadline = options.deadline.map_or(::control::DEADLINE, Duration::from_millis);
-        let command = match action {
-            Action::Native => Command::Switch(Target::Native, deadline),
-            Action::Guest => Command::Switch(Target::Guest, deadline),
-            Action::Toggle => Command::Switch(Target::Toggle, deadline),
-            Action::Status => Command::Status,
+        let deadline = options.deadline.map_or(DEADLINE, Duration::from_millis);
+        let milliseconds = deadline.as_millis();
+        let line = match action {
+            Action::Native => format!("mode native --deadline {milliseconds} --json"),
+            Action::Guest => format!("mode guest --deadline {milliseconds} --json"),
+            Action::Toggle => format!("mode toggle --deadline {milliseconds} --json"),
+            Action::Status => "mode --json".to_owned(),
         };
-        let answer = ask(command, PATIENCE + deadline)?;
+        let answer = ask(&line, PATIENCE + deadline)?;
         let code = ExitCode::of_answer(answer.status);
         if code != ExitCode::Done || !options.trace {
-            tell(&answer.body, code, options.json);
+            tell(answer.out.trim(), code, options.json);
             return Ok(code);
         }
     }
-    let answer = ask(Command::Trace, PATIENCE)?;
-    let code = ExitCode::of_answer(answer.status);
-    match trace::parse(&answer.body) {
+    let answer = ask("trace --json", PATIENCE)?;
+    let (body, code) = (answer.out.trim(), ExitCode::of_answer(answer.status));
+    match trace::parse(body) {
         Ok(trace) if !options.json && code == ExitCode::Done => {
             output::data(trace::draw(&trace, output::width()));
         }
-        _ => tell(&answer.body, code, options.json),
+        _ => tell(body, code, options.json),
     }
     Ok(code)
 }
