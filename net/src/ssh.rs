@@ -1,8 +1,9 @@
 //! The control server on the network: SSH, see the package `ssh` for what is served. What commands do is the
 //! [`Operator`]'s business.
 //!
-//! Bounded in everything: [`SESSIONS`] at a time, [`STRANGERS`] of them not logged in; [`HANDSHAKES`] a second, for those cost
-//! most; each with its [patience](LOGIN). Whoever comes beyond that is hung up on, and counted.
+//! Bounded in everything: [`SESSIONS`] at a time, [`STRANGERS`] of them not logged in, each with its [patience](LOGIN): whoever
+//! comes beyond that is hung up on, and counted. Key exchanges cost most: there are [`HANDSHAKES`] a second, and whoever comes
+//! faster waits, as long as the listener's queue has room.
 
 use crate::blocking::accept;
 use crate::runtime::block_until;
@@ -12,7 +13,7 @@ use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use core::time::Duration;
 use embedded_io_async::{ErrorKind, ErrorType, Read, Write};
 use machine::journal::EVENTS;
-use machine::thread::Builder;
+use machine::thread::{self, Builder};
 use machine::time::Instant;
 
 pub use ::ssh::*;
@@ -22,7 +23,7 @@ pub const SESSIONS: usize = 24;
 /// Those of them that have not logged in.
 pub const STRANGERS: usize = 12;
 /// Connections a second that get as far as a key exchange, in the long run; as many as [`STRANGERS`] at once.
-pub const HANDSHAKES: u64 = 4;
+pub const HANDSHAKES: u64 = 8;
 /// From the connection to the first command.
 pub const LOGIN: Duration = Duration::from_secs(20);
 /// Between commands.
@@ -90,16 +91,18 @@ impl Bucket {
         Self { tokens: STRANGERS as u64 * Self::WHOLE, filled: now }
     }
 
-    fn take(&mut self, now: Instant) -> bool {
+    /// Takes one, or tells when there will be one.
+    fn take(&mut self, now: Instant) -> Result<(), Instant> {
         let nanos = now.as_nanos().saturating_sub(self.filled.as_nanos());
         self.tokens =
             nanos.saturating_mul(HANDSHAKES).saturating_add(self.tokens).min(STRANGERS as u64 * Self::WHOLE);
         self.filled = now;
-        let taken = self.tokens >= Self::WHOLE;
-        if taken {
-            self.tokens -= Self::WHOLE;
+        if let Some(left) = self.tokens.checked_sub(Self::WHOLE) {
+            self.tokens = left;
+            return Ok(());
         }
-        taken
+        let missing = Duration::from_nanos((Self::WHOLE - self.tokens).div_ceil(HANDSHAKES));
+        Err(now.saturating_add(missing))
     }
 }
 
@@ -112,9 +115,12 @@ pub fn serve(setting: Setting) -> Result<(), BindError> {
         loop {
             let stream = accept(&listener);
             let room = OPEN.load(Ordering::Acquire) < SESSIONS && STRANGE.load(Ordering::Acquire) < STRANGERS;
-            if !room || !bucket.take(Instant::now()) {
+            if !room {
                 refuse(&stream);
                 continue;
+            }
+            while let Err(then) = bucket.take(Instant::now()) {
+                thread::park_until(then);
             }
             OPEN.fetch_add(1, Ordering::AcqRel);
             STRANGE.fetch_add(1, Ordering::AcqRel);
@@ -220,11 +226,13 @@ mod tests {
     fn handshakes_come_in_a_burst_and_then_steadily() {
         let begin = Instant::now();
         let mut bucket = Bucket::new(begin);
-        let all_at_once = (0..100).filter(|_| bucket.take(begin)).count();
+        let all_at_once = (0..100).filter(|_| bucket.take(begin).is_ok()).count();
         assert_eq!(all_at_once, STRANGERS);
         let later = |millis| begin.saturating_add(Duration::from_millis(millis));
-        let in_ten_seconds = (1..=1000).filter(|tick| bucket.take(later(tick * 10))).count() as u64;
+        let in_ten_seconds = (1..=1000).filter(|tick| bucket.take(later(tick * 10)).is_ok()).count() as u64;
         assert!((10 * HANDSHAKES - 1..=10 * HANDSHAKES).contains(&in_ten_seconds), "{in_ten_seconds}");
-        assert_eq!((0..100).filter(|_| bucket.take(later(1_000_000))).count(), STRANGERS);
+        assert_eq!((0..100).filter(|_| bucket.take(later(1_000_000)).is_ok()).count(), STRANGERS);
+        let next = bucket.take(later(1_000_000)).unwrap_err();
+        assert_eq!(next.as_nanos() - later(1_000_000).as_nanos(), 1_000_000_000 / HANDSHAKES);
     }
 }

@@ -4,9 +4,9 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, TcpStream};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -14,9 +14,9 @@ use control::request::VERBS;
 use image_builder::Machine;
 use image_builder::control::{self as client, Keys, SERVICE, SSH_FAILED};
 use serde_json::Value;
-use tests::guest::{self, Guest, PATIENCE, image_for, wait_until};
+use tests::guest::{self, Guest, PATIENCE, image, image_for, wait_until};
 use tests::operator::{DONE, Operator, REFUSED, USAGE};
-use tests::{load, program};
+use tests::{load, namespace, program};
 
 /// A command line for each line of the help.
 fn lines() -> impl Iterator<Item = (String, ::control::Role)> {
@@ -52,7 +52,8 @@ fn every_verb_is_answered_in_both_forms() {
         assert_eq!(told.status, expected, "{line}: {told:?}");
         assert_eq!(
             (told.out.is_empty(), told.err.is_empty()),
-            (expected == REFUSED || line == "events", expected == DONE)
+            (expected == REFUSED, expected == DONE),
+            "{line}: {told:?}"
         );
         let told = operator.tell(&format!("{line} --json"));
         assert_eq!((told.status, told.err.as_str()), (expected, ""), "{line}: {told:?}");
@@ -180,11 +181,6 @@ fn strangers_are_refused_and_counted_and_change_nothing() {
     let operator = Operator::of(&guest);
     let refused = || operator.status()["control"]["refused"].as_u64().unwrap();
     let (before, heap) = (refused(), operator.heap());
-    let patient = |attempt: &mut dyn FnMut()| {
-        // No more handshakes in a row than the server takes.
-        thread::sleep(Duration::from_millis(300));
-        attempt();
-    };
     for option in [
         "PreferredAuthentications=password,keyboard-interactive",
         "KexAlgorithms=diffie-hellman-group14-sha256",
@@ -192,16 +188,12 @@ fn strangers_are_refused_and_counted_and_change_nothing() {
         "Ciphers=aes256-ctr",
         "User=root",
     ] {
-        patient(&mut || {
-            let (status, out, err) = ssh(&guest, &["-o", option], &["--", "mode", "guest"]);
-            assert_eq!((status, out.as_str()), (Some(SSH_FAILED), ""), "{option}: {err}");
-        });
+        let (status, out, err) = ssh(&guest, &["-o", option], &["--", "mode", "guest"]);
+        assert_eq!((status, out.as_str()), (Some(SSH_FAILED), ""), "{option}: {err}");
     }
     for forward in [["-W", "127.0.0.1:6379"], ["-s", "sftp"]] {
-        patient(&mut || {
-            let (status, out, _) = ssh(&guest, &[], &forward);
-            assert!(status != Some(0) && out.is_empty(), "{forward:?}: {status:?} {out}");
-        });
+        let (status, out, _) = ssh(&guest, &[], &forward);
+        assert!(status != Some(0) && out.is_empty(), "{forward:?}: {status:?} {out}");
     }
     let mut count = 5;
     // Whoever goes at some stage of the handshake, babbles, sends giants, or nothing.
@@ -215,13 +207,11 @@ fn strangers_are_refused_and_counted_and_change_nothing() {
         b"GET / HTTP/1.1\r\n\r\n".to_vec(),
     ]);
     for said in &sayings {
-        patient(&mut || {
-            let mut stream = guest.connect(SERVICE);
-            // The server may be gone before all is said.
-            drop(stream.write_all(said).and_then(|()| stream.shutdown(Shutdown::Write)));
-            drop(stream.read_to_end(&mut Vec::new()));
-            count += 1;
-        });
+        let mut stream = guest.connect(SERVICE);
+        // The server may be gone before all is said.
+        drop(stream.write_all(said).and_then(|()| stream.shutdown(Shutdown::Write)));
+        drop(stream.read_to_end(&mut Vec::new()));
+        count += 1;
     }
     wait_until("all of them to be counted", || refused() >= before + count);
     assert_eq!(operator.status()["switches"], 0);
@@ -289,36 +279,61 @@ fn the_log_is_followed_until_the_client_goes() {
 fn no_weakness_is_found() {
     let guest = Guest::serving(guest::machine());
     let port = guest.at(SERVICE).port().to_string();
-    let audit =
-        program::output("ssh-audit", PATIENCE, ["-p", &port, "--level", "fail", "-b", "127.0.0.1"]).unwrap();
+    let audit = program::output("ssh-audit", PATIENCE, ["-p", &port, "127.0.0.1"]).unwrap();
     let said = String::from_utf8_lossy(&audit.stdout);
-    assert!(said.contains("ssh-ed25519") || audit.status.success(), "{said}");
+    assert!(said.contains("curve25519-sha256") && said.contains("ssh-ed25519"), "{said}");
     assert!(!said.contains("[fail]"), "{said}");
 }
 
-/// A flood of connections costs the applications little.
+/// Thousands of connections that begin a key exchange: the store serves on, and afterwards operators are let in as before.
 #[test]
 fn a_flood_is_shed() {
-    let guest = Guest::serving(guest::machine().cpus(1));
-    let over = AtomicBool::new(false);
+    const HOST: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 1);
+    const GUEST: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 2);
+    if !namespace::inside() {
+        // QEMU's user network is what a flood would end.
+        match namespace::again(&["--exact", "a_flood_is_shed", "--nocapture"].map(String::from)) {
+            Ok(status) => assert!(status.success(), "{status}"),
+            Err(error @ namespace::NamespaceError::Refused(_)) => {
+                guest::skip("a flood on a tap device", &error)
+            }
+            Err(error) => panic!("{error}"),
+        }
+        return;
+    }
+    namespace::set_up().unwrap();
+    namespace::tap("tap0", HOST).unwrap();
+    let guest = Guest::serving(
+        Machine::builder().elf(&image("kv,web")).tap("tap0").append(&format!("ip={GUEST}/24,gw={HOST}")),
+    );
+    let operator = Operator::of(&guest);
+    let (over, sent) = (AtomicBool::new(false), AtomicU64::new(0));
     thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {
-                while !over.load(Ordering::Relaxed) {
-                    for said in tests::targets::handshake_stages() {
-                        let mut stream = guest.connect(SERVICE);
-                        drop(stream.write_all(&said));
-                        drop(stream.read(&mut [0; 64]));
+                let sayings = tests::targets::handshake_stages();
+                for said in sayings.iter().cycle().take_while(|_| !over.load(Ordering::Relaxed)) {
+                    // Refused at some stage: that is what is tested.
+                    if let Ok(mut stream) =
+                        TcpStream::connect_timeout(&guest.at(SERVICE), Duration::from_secs(1))
+                    {
+                        drop(stream.set_read_timeout(Some(Duration::from_millis(100))));
+                        drop(stream.write_all(said).and_then(|()| stream.read(&mut [0; 64])));
+                        sent.fetch_add(1, Ordering::Relaxed);
                     }
                 }
             });
         }
         let work = ["-n", "20000", "-c", "50", "-t", "set,get"];
         let rows = load::redis_benchmark(guest.at("kv"), PATIENCE, &work);
+        // Who was in is in.
+        let state = operator.status();
         over.store(true, Ordering::Relaxed);
         assert_eq!(rows.unwrap().len(), 2);
+        assert_eq!(state["switches"], 0);
     });
-    let operator = Operator::of(&guest);
-    assert!(operator.status()["control"]["refused"].as_u64().unwrap() > 100);
-    guest.assert_well();
+    assert!(sent.load(Ordering::Relaxed) > 100, "{sent:?}");
+    drop(operator);
+    wait_until("an operator to be let in again", || ssh(&guest, &[], &["--", "version"]).0 == Some(0));
+    guest.assert_serving();
 }

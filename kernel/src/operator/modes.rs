@@ -181,7 +181,7 @@ pub fn trace() -> Trace {
 impl Trace {
     /// A line for each CPU of each switch, in ticks after the first CPU's arrival.
     pub fn text(&self) -> String {
-        let mut text = String::new();
+        let mut text = if self.switches.is_empty() { "no switches yet\n".to_string() } else { String::new() };
         for (number, Traced { direction, done, cpus }) in self.switches.iter().enumerate() {
             let begin =
                 cpus.iter().flat_map(|cpu| cpu.marks.values()).copied().filter(|ticks| *ticks > 0).min();

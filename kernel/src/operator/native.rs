@@ -67,8 +67,8 @@ pub fn trace() -> Trace {
 }
 
 impl Trace {
-    /// Nothing.
+    /// Always the same.
     pub fn text(&self) -> String {
-        String::new()
+        "no switches yet\n".to_string()
     }
 }
