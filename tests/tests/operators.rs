@@ -307,9 +307,9 @@ fn a_flood_is_shed() {
         Machine::builder().elf(&image("kv,web")).tap("tap0").append(&format!("ip={GUEST}/24,gw={HOST}")),
     );
     let operator = Operator::of(&guest);
-    let (over, sent) = (AtomicBool::new(false), AtomicU64::new(0));
+    let (over, tried) = (AtomicBool::new(false), AtomicU64::new(0));
     thread::scope(|scope| {
-        for _ in 0..4 {
+        for _ in 0..16 {
             scope.spawn(|| {
                 let sayings = tests::targets::handshake_stages();
                 for said in sayings.iter().cycle().take_while(|_| !over.load(Ordering::Relaxed)) {
@@ -319,8 +319,8 @@ fn a_flood_is_shed() {
                     {
                         drop(stream.set_read_timeout(Some(Duration::from_millis(100))));
                         drop(stream.write_all(said).and_then(|()| stream.read(&mut [0; 64])));
-                        sent.fetch_add(1, Ordering::Relaxed);
                     }
+                    tried.fetch_add(1, Ordering::Relaxed);
                 }
             });
         }
@@ -332,7 +332,7 @@ fn a_flood_is_shed() {
         assert_eq!(rows.unwrap().len(), 2);
         assert_eq!(state["switches"], 0);
     });
-    assert!(sent.load(Ordering::Relaxed) > 100, "{sent:?}");
+    assert!(tried.load(Ordering::Relaxed) > 50, "{tried:?}");
     drop(operator);
     wait_until("an operator to be let in again", || ssh(&guest, &[], &["--", "version"]).0 == Some(0));
     guest.assert_serving();
