@@ -14,12 +14,18 @@ use tests::guest::{self, Guest, PATIENCE, checked_image, has_bochs, image, wait_
 use tests::operator::{DONE, Operator, REFUSED, TIMED_OUT};
 use tests::{load, slots};
 
-/// How long the tests inside a machine may take.
-const LONG: Duration = Duration::from_secs(300);
+fn soaks() -> bool {
+    std::env::var_os("QS_SOAK").is_some()
+}
 
 /// Switches of each machine under the register checker, and again by an operator over the network.
 fn switches() -> u64 {
-    if std::env::var_os("QS_SOAK").is_some() { 20_000 } else { 500 }
+    if soaks() { 20_000 } else { 500 }
+}
+
+/// How long the tests inside a machine may take.
+fn long() -> Duration {
+    Duration::from_secs(if soaks() { 3000 } else { 300 })
 }
 
 /// Boots all applications, talks to them, and switches beneath them.
@@ -98,7 +104,7 @@ fn counted(model: CpuModel, cpus: u32, image: &Path, settings: &str) -> (End, St
     let builder = Machine::builder().elf(image).bochs_with(bochs).cpus(cpus).append(settings);
     // Bochs is one thread, whatever it emulates.
     let guest = Guest::start_in(slots::take(1), builder);
-    let end = guest.wait_exit(LONG).unwrap();
+    let end = guest.wait_exit(long()).unwrap();
     (end, guest.serial_text())
 }
 
