@@ -5,6 +5,7 @@
 mod changes;
 mod devices;
 mod doctor;
+mod mode;
 #[cfg(feature = "vmm")]
 mod modes;
 #[cfg(not(feature = "vmm"))]
@@ -96,7 +97,7 @@ impl Operator for Machine {
         match &request.verb {
             Verb::Help => show(output, json, &Help::new(caller), Help::text),
             Verb::Status => show(output, json, &status::Status::now(), status::Status::text),
-            Verb::Mode => show(output, json, &modes::mode(), modes::Mode::text),
+            Verb::Mode => show(output, json, &modes::mode(), mode::Mode::text),
             Verb::Switch(switch) => changes::switch(caller, switch, json, output),
             Verb::Trace => show(output, json, &modes::trace(), modes::Trace::text),
             Verb::Stats => show(output, json, &status::Counters::now(), status::Counters::text),

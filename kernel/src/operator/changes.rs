@@ -1,6 +1,7 @@
 //! Changes of the machine's state: each once, in the generation it was meant for, and written down.
 
-use super::modes::{self, Mode};
+use super::mode::Mode;
+use super::modes;
 use super::{line, refuse};
 use alloc::format;
 use alloc::string::String;

@@ -1,5 +1,6 @@
 //! The modes of a machine with a VMM.
 
+use super::mode::{Last, Mode, Window};
 use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -12,53 +13,14 @@ use net::ssh::exit;
 use serde::Serialize;
 use vmm::call::Count;
 
-/// What there is to say about the mode.
-#[derive(Clone, Serialize)]
-pub struct Mode {
-    pub mode: &'static str,
-    pub vendor: Option<&'static str>,
-    pub nested: bool,
-    pub generation: u64,
-    pub switches: u64,
-    pub last: Option<Last>,
-    pub refusal: Option<String>,
-    pub exits: BTreeMap<&'static str, u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub unavailable: Option<String>,
-}
-
-/// The last switch.
-#[derive(Clone, Serialize)]
-pub struct Last {
-    direction: &'static str,
-    unit: &'static str,
-    cpus: Vec<Window>,
-}
-
-#[derive(Clone, Serialize)]
-struct Window {
-    cpu: usize,
-    window: u64,
-    rendezvous: u64,
-}
-
-impl Last {
-    fn of(record: &Record) -> Self {
-        let windows = record.cpus.iter().enumerate().map(|(cpu, trace)| Window {
-            cpu,
-            window: trace.window(),
-            rendezvous: trace.rendezvous(),
-        });
-        Self { direction: record.direction.name(), unit: "tsc", cpus: windows.collect() }
-    }
-
-    fn text(&self) -> String {
-        let longest = self.cpus.iter().max_by_key(|window| window.window);
-        let waited = self.cpus.iter().map(|window| window.rendezvous).max().unwrap_or(0);
-        longest.map_or_else(String::new, |Window { cpu, window, .. }| {
-            format!("{}: {window} ticks on CPU {cpu}; waited at most {waited}", self.direction)
-        })
-    }
+/// The last switch, as it is told.
+fn last(record: &Record) -> Last {
+    let windows = record.cpus.iter().enumerate().map(|(cpu, trace)| Window {
+        cpu,
+        window: trace.window(),
+        rendezvous: trace.rendezvous(),
+    });
+    Last { direction: record.direction.name(), unit: "tsc", cpus: windows.collect() }
 }
 
 /// The mode as it is.
@@ -70,7 +32,7 @@ pub fn mode() -> Mode {
         nested: monitor.is_nested(),
         generation,
         switches: figures.switches,
-        last: figures.last().map(Last::of),
+        last: figures.last().map(last),
         refusal: figures.refusal.clone(),
         exits: Count::ALL.iter().map(|(kind, name)| (*name, monitor.exits(*kind))).collect(),
         unavailable: None,
@@ -92,30 +54,6 @@ const fn vendor(vendor: vmm::Vendor) -> &'static str {
     match vendor {
         vmm::Vendor::Svm => "svm",
         vmm::Vendor::Vmx => "vmx",
-    }
-}
-
-impl Mode {
-    /// In one line or two.
-    pub fn text(&self) -> String {
-        let on = match (&self.unavailable, self.vendor) {
-            (Some(reason), _) => format!("there is no VMM: {reason}"),
-            (None, vendor) => format!(
-                "{}{}, {} switches, generation {}",
-                vendor.unwrap_or("no vendor"),
-                if self.nested { ", itself a guest" } else { "" },
-                self.switches,
-                self.generation
-            ),
-        };
-        let last = self.last.as_ref().map(|last| format!("last       {}\n", last.text()));
-        let refusal = self.refusal.as_ref().map(|why| format!("refused    {why}\n"));
-        format!(
-            "mode       {} ({on})\n{}{}",
-            self.mode,
-            last.unwrap_or_default(),
-            refusal.unwrap_or_default()
-        )
     }
 }
 

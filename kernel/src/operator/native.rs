@@ -1,7 +1,7 @@
 //! The one mode of a machine whose image has no VMM.
 
+use super::mode::Mode;
 use alloc::collections::BTreeMap;
-use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use control::request::{Switch, Target};
@@ -9,20 +9,6 @@ use net::ssh::exit;
 use serde::Serialize;
 
 const ABSENT: &str = "the VMM was left out of this image";
-
-/// What there is to say about the mode.
-#[derive(Clone, Serialize)]
-pub struct Mode {
-    pub mode: &'static str,
-    pub vendor: Option<&'static str>,
-    pub nested: bool,
-    pub generation: u64,
-    pub switches: u64,
-    pub last: Option<u64>,
-    pub refusal: Option<String>,
-    pub exits: BTreeMap<&'static str, u64>,
-    pub unavailable: Option<String>,
-}
 
 /// Always the same.
 pub fn mode() -> Mode {
@@ -36,13 +22,6 @@ pub fn mode() -> Mode {
         refusal: None,
         exits: BTreeMap::new(),
         unavailable: Some(ABSENT.to_string()),
-    }
-}
-
-impl Mode {
-    /// In one line.
-    pub fn text(&self) -> String {
-        format!("mode       native ({ABSENT})\n")
     }
 }
 

@@ -1,6 +1,7 @@
 //! The machine's state and counters.
 
-use super::modes::{self, Mode};
+use super::mode::Mode;
+use super::modes;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
