@@ -98,8 +98,24 @@ pub fn require(tools: &[Tool]) -> Result<(), ToolError> {
         return Ok(());
     }
     let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let absent = missing(tools);
-    if absent.is_empty() { Ok(()) } else { install::install(&absent) }
+    until_present(|| missing(tools), install::install)
+}
+
+/// Installing one package may remove another, which was there before: what is missing is looked at again.
+fn until_present(
+    missing: impl Fn() -> Vec<Tool>,
+    install: impl Fn(&[Tool]) -> Result<(), ToolError>,
+) -> Result<(), ToolError> {
+    const ROUNDS: usize = 3;
+    for _ in 0..ROUNDS {
+        let absent = missing();
+        if absent.is_empty() {
+            return Ok(());
+        }
+        install(&absent)?;
+    }
+    let absent = missing();
+    if absent.is_empty() { Ok(()) } else { Err(install::not_installed(&absent)) }
 }
 
 /// Those of `tools` that are not there.
@@ -177,6 +193,30 @@ mod tests {
         assert_eq!(line, "sudo apt-get install -y --no-install-recommends grub-common qemu-system-x86");
         let line = PackageManager::Pacman.line(&[Tool::GrubMkrescue, Tool::GrubBios, Tool::GrubEfi]);
         assert_eq!(line, "sudo pacman -S --noconfirm --needed grub");
+    }
+
+    /// Debian's QEMU removes a newer `qemu-img` when it is installed.
+    #[test]
+    fn what_an_installation_removed_is_installed_then() {
+        use std::cell::RefCell;
+        let present = RefCell::new(vec![Tool::QemuImg]);
+        let absent = || {
+            let wanted = [Tool::Qemu, Tool::QemuImg].into_iter();
+            wanted.filter(|tool| !present.borrow().contains(tool)).collect::<Vec<_>>()
+        };
+        let first_removes_the_other = |tools: &[Tool]| {
+            let mut present = present.borrow_mut();
+            if tools.contains(&Tool::Qemu) {
+                present.clear();
+            }
+            present.extend(tools);
+            Ok(())
+        };
+        until_present(absent, first_removes_the_other).unwrap();
+        assert_eq!(absent(), []);
+        // Two that can't stand each other: no for ever.
+        let never = until_present(|| vec![Tool::Qemu], |_| Ok(()));
+        assert!(matches!(never, Err(ToolError::NotInstalled { .. })), "{never:?}");
     }
 
     #[test]

@@ -116,6 +116,12 @@ pub(super) fn install(absent: &[Tool]) -> Result<(), ToolError> {
     }
 }
 
+/// What to say of tools that each installation leaves missing.
+pub(super) fn not_installed(absent: &[Tool]) -> ToolError {
+    let line = PackageManager::detect().map_or_else(by_hand_line(absent), |manager| manager.line(absent));
+    ToolError::NotInstalled { names: names(absent), line, reason: "other packages remove them".to_owned() }
+}
+
 fn names(tools: &[Tool]) -> Vec<String> {
     tools.iter().map(|tool| format!("{} ({})", tool.info().name, tool.info().why)).collect()
 }
