@@ -3,17 +3,19 @@
 //!
 //! Bounded in everything: [`SESSIONS`] at a time, [`STRANGERS`] of them not logged in, each with its [patience](LOGIN): whoever
 //! comes beyond that is hung up on, and counted. Key exchanges cost most: there are [`HANDSHAKES`] a second, and whoever comes
-//! faster waits, as long as the listener's queue has room.
+//! faster waits, as long as the listener's queue has room. Their arithmetic runs at low priority until somebody has logged in: a
+//! flood takes next to nothing from the applications, and an operator gets in even where these leave nothing.
 
 use crate::blocking::accept;
 use crate::runtime::block_until;
-use crate::{BindError, ListenOptions, TcpListener, TcpStream};
+use crate::{BindError, ListenOptions, TcpError, TcpListener, TcpStream};
 use core::cell::Cell;
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use core::task::{Poll, Waker};
 use core::time::Duration;
 use embedded_io_async::{ErrorKind, ErrorType, Read, Write};
 use machine::journal::EVENTS;
-use machine::thread::{self, Builder};
+use machine::thread::{self, Builder, Priority};
 use machine::time::Instant;
 
 pub use ::ssh::*;
@@ -156,6 +158,7 @@ fn session(setting: &Setting, stream: &TcpStream) {
         is_gone: &|| stream.is_closed(),
     };
     let end = ::ssh::serve(line, setting.identities, setting.random, setting.operator);
+    thread::set_priority(Priority::Normal);
     if strange.get() {
         STRANGE.fetch_sub(1, Ordering::AcqRel);
     }
@@ -195,25 +198,42 @@ impl Tcp<'_> {
     }
 }
 
+impl Tcp<'_> {
+    /// Does something with the network, as urgent as every thread does it: who holds its lock must not be held up. What comes
+    /// after it is a stranger's key exchange, unless somebody has logged in.
+    fn urgently<R>(&self, work: impl FnOnce() -> R) -> R {
+        thread::set_priority(Priority::Normal);
+        let result = work();
+        if self.strange.get() {
+            thread::set_priority(Priority::Low);
+        }
+        result
+    }
+
+    fn wait<R>(&self, poll: impl FnMut(&Waker) -> Poll<Result<R, TcpError>>) -> Result<R, ErrorKind> {
+        let deadline = self.deadline()?;
+        let result = self.urgently(|| block_until(deadline, poll)).ok_or(ErrorKind::TimedOut)?;
+        result.map_err(|_| ErrorKind::ConnectionReset)
+    }
+}
+
 impl ErrorType for Tcp<'_> {
     type Error = ErrorKind;
 }
 
 impl Read for Tcp<'_> {
     async fn read(&mut self, buffer: &mut [u8]) -> Result<usize, ErrorKind> {
-        let read = block_until(self.deadline()?, |waker| self.stream.poll_read(waker, buffer));
-        read.ok_or(ErrorKind::TimedOut)?.map_err(|_| ErrorKind::ConnectionReset)
+        self.wait(|waker| self.stream.poll_read(waker, buffer))
     }
 }
 
 impl Write for Tcp<'_> {
     async fn write(&mut self, data: &[u8]) -> Result<usize, ErrorKind> {
-        let written = block_until(self.deadline()?, |waker| self.stream.poll_write(waker, data));
-        written.ok_or(ErrorKind::TimedOut)?.map_err(|_| ErrorKind::ConnectionReset)
+        self.wait(|waker| self.stream.poll_write(waker, data))
     }
 
     async fn flush(&mut self) -> Result<(), ErrorKind> {
-        crate::flush();
+        self.urgently(crate::flush);
         Ok(())
     }
 }

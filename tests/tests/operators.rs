@@ -279,7 +279,7 @@ fn the_log_is_followed_until_the_client_goes() {
 fn no_weakness_is_found() {
     let guest = Guest::serving(guest::machine());
     let port = guest.at(SERVICE).port().to_string();
-    let audit = program::output("ssh-audit", PATIENCE, ["-p", &port, "127.0.0.1"]).unwrap();
+    let audit = program::output("ssh-audit", PATIENCE, ["-t", "60", "-p", &port, "127.0.0.1"]).unwrap();
     let said = String::from_utf8_lossy(&audit.stdout);
     assert!(said.contains("curve25519-sha256") && said.contains("ssh-ed25519"), "{said}");
     assert!(!said.contains("[fail]"), "{said}");

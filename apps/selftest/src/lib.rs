@@ -37,6 +37,7 @@ const TESTS: &[(&str, Test)] = &[
     ("park until a deadline returns without an unpark", timing::park_has_a_deadline),
     ("an unpark is not lost in a lock", timing::unpark_survives_a_lock),
     ("a higher priority runs at once", timing::priority_preempts),
+    ("background work gets on beside a greedy thread", timing::background_gets_on),
     ("translations are flushed everywhere", timing::shootdowns_return),
 ];
 

@@ -127,3 +127,23 @@ pub fn shootdowns_return(env: &'static Env) -> Result<(), &'static str> {
 pub fn shootdowns_return(_: &'static Env) -> Result<(), &'static str> {
     Ok(())
 }
+
+/// A thread of low priority on a CPU that a normal one never leaves: it gets on, and takes little.
+pub fn background_gets_on(_: &'static Env) -> Result<(), &'static str> {
+    const ROUNDS: u64 = 20_000;
+    let over = Arc::new(AtomicBool::new(false));
+    let end = over.clone();
+    let greedy = Builder::new("greedy")
+        .affinity(CpuSet(1))
+        .spawn(move || (0..u64::MAX).find(|_| over.load(Ordering::SeqCst)).unwrap_or(u64::MAX));
+    let greedy = greedy.map_err(|_| "no thread")?;
+    let low = Builder::new("low").affinity(CpuSet(1)).priority(Priority::Low).spawn(move || {
+        let done = (0..ROUNDS).filter(|_| !end.load(Ordering::SeqCst)).count() as u64;
+        // As a stranger who turns out to be an operator: nothing comes before it from here on.
+        thread::set_priority(Priority::High);
+        end.store(true, Ordering::SeqCst);
+        done
+    });
+    let done = low.map_err(|_| "no thread")?.join();
+    check(done == ROUNDS && greedy.join() > 10 * ROUNDS, "background work took more than a tenth")
+}

@@ -106,6 +106,8 @@ pub mod thread {
             Self(1)
         }
     }
+    /// Ignored.
+    pub fn set_priority(_: Priority) {}
     /// Why a thread was not started.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     #[expect(missing_docs, reason = "documented in the bare-metal room")]

@@ -2,13 +2,14 @@
 //!
 //!     cargo bench -p tests --bench ground -- [--quick] [--json] [--peer-only] [SUITE...]
 //!
-//! Suites: kv, web, stream, idle, start, memory, icount, user-network; guest, toggling, asleep, which compare ourselves with
+//! Suites: kv, web, stream, idle, start, memory, icount, user-network; guest, toggling, asleep, flood, which compare ourselves with
 //! ourselves; all where none is named. Medians of rounds that
 //! alternate between the systems go to the standard output, progress to the standard error. No figure is asserted.
 //!
 //! Both guests' taps and all clients live in a network namespace that goes when the benchmark goes.
 
 mod cpio;
+mod flood;
 mod memory;
 mod modes;
 mod peer;

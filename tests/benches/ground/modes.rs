@@ -13,10 +13,10 @@ use crate::table::{Goal, Row, Systems};
 use crate::{Bench, Failure};
 
 const MODES: Systems = ["guest", "native"];
-const KV: u16 = 6379;
+pub const KV: u16 = 6379;
 
 /// Our store, answering; `None` when only the peer is measured.
-fn start(bench: &Bench, app: &str, setting: Setting<'_>) -> Result<Option<System>, Failure> {
+pub fn start(bench: &Bench, app: &str, setting: Setting<'_>) -> Result<Option<System>, Failure> {
     let Some(elf) = bench.image(app) else { return Ok(None) };
     let system = System::quicksilver(elf, &bench.peer, setting)?;
     system.wait(KV, PING.0, PING.1)?;

@@ -11,7 +11,7 @@ use tests::load;
 
 use crate::system::{Setting, System};
 use crate::table::{Goal, Row};
-use crate::{Bench, Failure, modes};
+use crate::{Bench, Failure, flood, modes};
 
 /// Measures one thing.
 type Suite = fn(&Bench) -> Result<Vec<Row>, Failure>;
@@ -28,6 +28,7 @@ pub const SUITES: &[(&str, Suite)] = &[
     ("guest", modes::guest),
     ("toggling", modes::toggling),
     ("asleep", modes::asleep),
+    ("flood", flood::flood),
 ];
 
 pub const PING: (&str, &str) = ("PING\r\n", "+PONG");

@@ -26,7 +26,7 @@ use core::task::{Context, Poll, Waker};
 /// How urgent a thread is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Priority {
-    /// Background work.
+    /// Background work, and what is done for strangers. Where the others leave nothing, half a per cent of a CPU.
     Low,
     /// Applications.
     Normal,
@@ -64,7 +64,8 @@ pub const DEFAULT_STACK: usize = 128 * 1024;
 
 pub(crate) struct Inner {
     name: [u8; NAME],
-    priority: Priority,
+    /// A [`Priority`]; the thread itself may change it.
+    priority: AtomicU8,
     affinity: CpuSet,
     stack_pointer: UnsafeCell<u64>,
     /// Only kept: the stack goes back when the last handle does. The idle thread has none of its own.
@@ -95,7 +96,7 @@ impl Inner {
         bytes[..length].copy_from_slice(&name.as_bytes()[..length]);
         Self {
             name: bytes,
-            priority,
+            priority: AtomicU8::new(priority as u8),
             affinity,
             stack_pointer: UnsafeCell::new(0),
             _stack: stack,
@@ -108,6 +109,10 @@ impl Inner {
             timer_cpu: AtomicUsize::new(0),
             start: SpinLock::new(None),
         }
+    }
+
+    fn priority(&self) -> u8 {
+        self.priority.load(Ordering::Relaxed)
     }
 
     fn name(&self) -> &str {
@@ -267,6 +272,12 @@ pub fn sleep(duration: Duration) {
 /// Lets other threads of the same priority run.
 pub fn yield_now() {
     cpu::without_interrupts(scheduler::yield_current);
+}
+
+/// Gives the running thread another priority.
+pub fn set_priority(priority: Priority) {
+    // SAFETY: the running thread is alive while this runs.
+    scheduler::set_priority(unsafe { &*current_pointer() }, priority);
 }
 
 /// Whether no other thread waits for this CPU.

@@ -5,6 +5,9 @@
 //! switch to it at once: one whose registers are not yet saved (`on_cpu`) stays with the CPU that is saving them. So no
 //! CPU waits for another.
 //!
+//! Threads of low priority run in what the others leave. Where these leave nothing, one of them is lifted among the normal
+//! ones every [`PATIENCE`], for [`GLIMPSE`]: at most a two-hundredth of the CPU, in pieces too short to be felt.
+//!
 //! Everything here runs with interrupts off.
 
 use super::timers::{Placed, TimerHeap};
@@ -17,8 +20,14 @@ use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU64, AtomicUsize
 
 /// How long a thread runs while another of the same priority waits, in nanoseconds.
 pub(crate) const TIME_SLICE: u64 = 2_000_000;
+/// How long a thread of low priority waits before it is lifted, in nanoseconds.
+const PATIENCE: u64 = 20_000_000;
+/// How long a lifted thread runs, in nanoseconds.
+const GLIMPSE: u64 = 100_000;
 
 const PRIORITIES: usize = 4;
+const LOW: usize = Priority::Low as usize;
+const NORMAL: usize = Priority::Normal as usize;
 
 /// Thread states.
 pub(super) const RUNNING: u8 = 0;
@@ -49,6 +58,14 @@ impl List {
             unsafe { *(*self.tail).next.get() = Some(thread) };
         }
         self.tail = pointer;
+    }
+
+    /// Takes out the first thread.
+    fn pop(&mut self) -> Option<Arc<Inner>> {
+        let thread = self.head.take()?;
+        // SAFETY: the link of an element of this list, under the queue's lock.
+        self.head = unsafe { (*thread.next.get()).take() };
+        Some(thread)
     }
 
     /// Takes out the first thread that `wanted` accepts.
@@ -86,11 +103,13 @@ struct CpuState {
     /// Threads in the queue, and a bit for each priority that has any; read without the lock as a hint.
     length: AtomicUsize,
     ready: AtomicU8,
-    /// Priority of the running thread plus one; 0 when idle.
+    /// Priority of the running thread (of the normal ones if it was lifted) plus one; 0 when idle.
     running: AtomicU8,
     timers: SpinLock<TimerHeap<Arc<Inner>>>,
     /// When the running thread's slice ends; `u64::MAX` while nobody waits for it.
     slice_end: AtomicU64,
+    /// When a thread of low priority is lifted; `u64::MAX` while none waits.
+    lift: AtomicU64,
     /// What the APIC timer is set to; `u64::MAX` if off.
     armed: AtomicU64,
     idle: AtomicPtr<Inner>,
@@ -106,35 +125,67 @@ impl CpuState {
             running: AtomicU8::new(0),
             timers: SpinLock::new(TimerHeap::new()),
             slice_end: AtomicU64::new(u64::MAX),
+            lift: AtomicU64::new(u64::MAX),
             armed: AtomicU64::new(u64::MAX),
             idle: AtomicPtr::new(core::ptr::null_mut()),
             previous: AtomicPtr::new(core::ptr::null_mut()),
         }
     }
 
+    #[inline(always)]
     fn push(&self, thread: Arc<Inner>) {
-        let priority = thread.priority as usize;
+        let priority = usize::from(thread.priority());
         let mut queue = self.queue.lock();
         queue.lists[priority].push(thread);
         self.ready.fetch_or(1 << priority, Ordering::Relaxed);
         self.length.fetch_add(1, Ordering::SeqCst);
     }
 
-    fn take(&self, wanted: impl Fn(&Inner) -> bool) -> Option<Arc<Inner>> {
+    /// Takes out the first thread of the highest priority, with the priority it has in the queue.
+    fn take(&self) -> Option<(usize, Arc<Inner>)> {
         if self.length.load(Ordering::SeqCst) == 0 {
             return None;
         }
         let mut queue = self.queue.lock();
-        for priority in (0..PRIORITIES).rev() {
-            if let Some(thread) = queue.lists[priority].take(&wanted) {
-                if queue.lists[priority].head.is_none() {
-                    self.ready.fetch_and(!(1 << priority), Ordering::Relaxed);
-                }
-                self.length.fetch_sub(1, Ordering::SeqCst);
-                return Some(thread);
-            }
+        let priority = self.ready.load(Ordering::Relaxed).checked_ilog2()? as usize;
+        let list = queue.lists.get_mut(priority)?;
+        let thread = list.pop()?;
+        self.taken(priority, list);
+        Some((priority, thread))
+    }
+
+    /// The same of those that may run on another CPU, and can at once.
+    fn give(&self, cpu: usize) -> Option<(usize, Arc<Inner>)> {
+        if self.length.load(Ordering::SeqCst) == 0 {
+            return None;
         }
-        None
+        let mut queue = self.queue.lock();
+        let is_free =
+            |thread: &Inner| !thread.on_cpu.load(Ordering::Acquire) && thread.affinity.0 & 1 << cpu != 0;
+        queue.lists.iter_mut().enumerate().rev().find_map(|(priority, list)| {
+            let thread = list.take(is_free)?;
+            self.taken(priority, list);
+            Some((priority, thread))
+        })
+    }
+
+    fn taken(&self, priority: usize, list: &List) {
+        if list.head.is_none() {
+            self.ready.fetch_and(!(1 << priority), Ordering::Relaxed);
+        }
+        self.length.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    /// Puts the first thread of low priority among the normal ones.
+    fn lift(&self) {
+        let mut queue = self.queue.lock();
+        if let Some(thread) = queue.lists[LOW].pop() {
+            queue.lists[NORMAL].push(thread);
+            self.ready.fetch_or(1 << NORMAL, Ordering::Relaxed);
+        }
+        if queue.lists[LOW].head.is_none() {
+            self.ready.fetch_and(!(1 << LOW), Ordering::Relaxed);
+        }
     }
 
     /// Whether a thread waits here that has the priority of the running one, or a higher one.
@@ -173,20 +224,21 @@ pub(super) fn adopt_idle(thread: Arc<Inner>) {
 pub(super) fn make_ready(thread: Arc<Inner>) {
     cpu::without_interrupts(|| {
         let target = choose_cpu(&thread);
-        let wanted = thread.priority as u8 + 1;
+        let wanted = thread.priority() + 1;
         let state = &CPUS[target];
         state.push(thread);
         let me = cpu::this();
         let running = state.running.load(Ordering::SeqCst);
-        if wanted < running {
-            return;
-        }
-        if target != me.id {
+        if target == me.id {
+            if wanted > running {
+                me.reschedule.store(true, Ordering::Relaxed);
+            } else {
+                limit_running(state);
+            }
+        } else if wanted >= running
+            || wanted == LOW as u8 + 1 && state.lift.load(Ordering::Relaxed) == u64::MAX
+        {
             apic::send(smp::apic_id(target), apic::RESCHEDULE_VECTOR);
-        } else if wanted > running {
-            me.reschedule.store(true, Ordering::Relaxed);
-        } else {
-            start_slice(state);
         }
     });
 }
@@ -217,10 +269,26 @@ fn start_slice(state: &CpuState) {
     }
 }
 
+/// Others wait for this CPU: the running thread has it for a time only.
+fn limit_running(state: &CpuState) {
+    if state.is_contended() {
+        start_slice(state);
+    }
+    if state.ready.load(Ordering::Relaxed) & 1 << LOW != 0 && state.lift.load(Ordering::Relaxed) == u64::MAX {
+        lift_later(state);
+    }
+}
+
+#[cold]
+fn lift_later(state: &CpuState) {
+    state.lift.store(time::Instant::now().as_nanos() + PATIENCE, Ordering::Relaxed);
+    arm(state);
+}
+
 /// Sets the APIC timer for the next event, if that is earlier than what it is set to. Being early is harmless.
 fn arm(state: &CpuState) {
     let timer = state.timers.lock().next_deadline().unwrap_or(u64::MAX);
-    let next = timer.min(state.slice_end.load(Ordering::Relaxed));
+    let next = timer.min(state.slice_end.load(Ordering::Relaxed)).min(state.lift.load(Ordering::Relaxed));
     if next < state.armed.load(Ordering::Relaxed) {
         state.armed.store(next, Ordering::Relaxed);
         apic::arm_timer(next);
@@ -238,8 +306,16 @@ pub(crate) fn timer_interrupt() {
         let Some(thread) = due else { break };
         thread.unpark();
     }
+    if state.lift.load(Ordering::Relaxed) <= now {
+        state.lift.store(u64::MAX, Ordering::Relaxed);
+        state.lift();
+    }
     if state.slice_end.load(Ordering::Relaxed) <= now {
         state.slice_end.store(u64::MAX, Ordering::Relaxed);
+        // Lifted or not: from here on it is what it is.
+        // SAFETY: the running thread is alive.
+        let priority = unsafe { (*(me.current.load(Ordering::Relaxed) as *const Inner)).priority() };
+        state.running.store(priority + 1, Ordering::Relaxed);
         if state.is_contended() {
             me.reschedule.store(true, Ordering::Relaxed);
         }
@@ -282,8 +358,8 @@ pub(crate) fn preempt() {
         let running = state.running.load(Ordering::Relaxed);
         if u32::from(state.ready.load(Ordering::Relaxed)) << 1 >> (running + 1) != 0 {
             yield_current();
-        } else if state.is_contended() {
-            start_slice(state);
+        } else {
+            limit_running(state);
         }
     }
 }
@@ -311,9 +387,9 @@ pub(super) fn switch() {
     let state = &CPUS[me.id];
     let previous = me.current.load(Ordering::Relaxed) as *mut Inner;
     me.reschedule.store(false, Ordering::Relaxed);
-    let next = match state.take(|_| true).or_else(|| steal(me.id)) {
-        Some(thread) => Arc::into_raw(thread).cast_mut(),
-        None => state.idle.load(Ordering::Relaxed),
+    let (priority, next) = match state.take().or_else(|| steal(me.id)) {
+        Some((priority, thread)) => (priority, Arc::into_raw(thread).cast_mut()),
+        None => (0, state.idle.load(Ordering::Relaxed)),
     };
     let is_idle = next == state.idle.load(Ordering::Relaxed);
     // SAFETY: `next` is the idle thread, which lives for ever, or a reference just taken from a queue.
@@ -321,6 +397,7 @@ pub(super) fn switch() {
     if next == previous {
         thread.state.store(RUNNING, Ordering::Release);
         if !is_idle {
+            state.running.store(priority as u8 + 1, Ordering::SeqCst);
             // SAFETY: the CPU holds a reference already; this one came from the queue.
             unsafe { drop(Arc::from_raw(next)) };
         }
@@ -332,7 +409,7 @@ pub(super) fn switch() {
         state.running.store(0, Ordering::SeqCst);
     } else {
         IDLE.fetch_and(!(1 << me.id), Ordering::SeqCst);
-        state.running.store(thread.priority as u8 + 1, Ordering::SeqCst);
+        state.running.store(priority as u8 + 1, Ordering::SeqCst);
     }
     thread.last_cpu.store(me.id, Ordering::Relaxed);
     thread.on_cpu.store(true, Ordering::Relaxed);
@@ -340,8 +417,11 @@ pub(super) fn switch() {
     me.current.store(next as usize, Ordering::Relaxed);
     state.previous.store(previous, Ordering::Relaxed);
     state.slice_end.store(u64::MAX, Ordering::Relaxed);
-    if !is_idle && state.is_contended() {
-        start_slice(state);
+    if priority > usize::from(thread.priority()) {
+        state.slice_end.store(time::Instant::now().as_nanos() + GLIMPSE, Ordering::Relaxed);
+        arm(state);
+    } else if !is_idle && state.ready.load(Ordering::Relaxed) != 0 {
+        limit_running(state);
     }
     me.switches.fetch_add(1, Ordering::Relaxed);
     unsafe extern "C" {
@@ -373,11 +453,19 @@ pub(super) fn finish_switch() {
     }
 }
 
-fn steal(me: usize) -> Option<Arc<Inner>> {
+#[inline(never)]
+fn steal(me: usize) -> Option<(usize, Arc<Inner>)> {
     let count = cpu::count();
-    (1..count).map(|distance| (me + distance) % count).find_map(|other| {
-        CPUS[other].take(|thread| !thread.on_cpu.load(Ordering::Acquire) && thread.affinity.0 & 1 << me != 0)
-    })
+    (1..count).map(|distance| (me + distance) % count).find_map(|other| CPUS[other].give(me))
+}
+
+/// Gives the current thread another priority, and way to whoever is more urgent then.
+pub(super) fn set_priority(thread: &Inner, priority: Priority) {
+    cpu::without_interrupts(|| {
+        thread.priority.store(priority as u8, Ordering::Relaxed);
+        CPUS[cpu::id()].running.store(priority as u8 + 1, Ordering::SeqCst);
+        preempt();
+    });
 }
 
 /// Whether a thread is waiting in any queue that this CPU might take.
