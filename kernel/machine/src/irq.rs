@@ -171,7 +171,11 @@ impl Irq {
         let line = gsi - io_apic.first_gsi;
         let routed = io_apic.routes[line as usize];
         if routed != 0 && routed != self.vector {
-            HANDLERS.lock()[routed as usize].push((self.id, self.handler.clone()));
+            let handlers = &mut HANDLERS.lock()[routed as usize];
+            // Many lines may be routed to one vector, and each interrupt calls all of its handlers.
+            if !handlers.iter().any(|(id, _)| *id == self.id) {
+                handlers.push((self.id, self.handler.clone()));
+            }
             *self.shared.lock() = Some(routed);
             return Ok(());
         }
