@@ -138,13 +138,13 @@ impl Bus<'_> {
         Ok((Box::new(transport), irq))
     }
 
-    /// Every virtio device of one type, on PCI and in memory.
-    fn virtio(
+    /// Every virtio device of one type, on PCI and in memory. `wake` makes what its interrupt wakes, and `take` is given that.
+    fn virtio<T>(
         &self,
         kind: u16,
         name: &'static str,
-        wake: impl Fn() -> Wake,
-        mut take: impl FnMut(Box<dyn Transport>, Irq) -> Result<(), ProbeError>,
+        wake: impl Fn() -> (T, Wake),
+        mut take: impl FnMut(Box<dyn Transport>, Irq, T) -> Result<(), ProbeError>,
     ) {
         let is_kind = |function: &&Function| {
             function.vendor == 0x1af4
@@ -153,15 +153,19 @@ impl Bus<'_> {
                         && (self.space.read(function.address, 0x2c) >> 16) as u16 == kind)
         };
         for function in self.functions.iter().filter(is_kind) {
-            let taken =
-                self.virtio_pci(function, wake(), name).and_then(|(transport, irq)| take(transport, irq));
+            let (woken, wake) = wake();
+            let taken = self
+                .virtio_pci(function, wake, name)
+                .and_then(|(transport, irq)| take(transport, irq, woken));
             if let Err(error) = taken {
                 log::warn!("{name} at {} is not used: {error:?}", function.address);
             }
         }
         for place in self.virtio {
-            let taken =
-                self.virtio_mmio(place, wake(), name, kind).and_then(|(transport, irq)| take(transport, irq));
+            let (woken, wake) = wake();
+            let taken = self
+                .virtio_mmio(place, wake, name, kind)
+                .and_then(|(transport, irq)| take(transport, irq, woken));
             match taken {
                 Ok(()) | Err(ProbeError::Virtio(VirtioError::WrongDevice)) => {}
                 Err(error) => log::warn!("{name} at {:#x} is not used: {error:?}", place.0),
@@ -169,22 +173,18 @@ impl Bus<'_> {
         }
     }
 
-    /// Network cards, virtio first.
-    pub fn network(&self, wake: Wake) -> Vec<Attached<dyn NetDevice>> {
-        let mut found: Vec<Attached<dyn NetDevice>> = Vec::new();
-        self.virtio(
-            device_type::NETWORK,
-            "virtio-net",
-            || wake.clone(),
-            |transport, interrupt| {
-                found.push(Attached { device: Box::new(VirtioNet::new(transport)?), interrupt });
-                Ok(())
-            },
-        );
+    /// Network cards, virtio first. `wake` makes what a card's interrupt wakes; each card comes with its own.
+    pub fn network<T>(&self, wake: impl Fn() -> (T, Wake)) -> Vec<(Attached<dyn NetDevice>, T)> {
+        let mut found: Vec<(Attached<dyn NetDevice>, T)> = Vec::new();
+        self.virtio(device_type::NETWORK, "virtio-net", &wake, |transport, interrupt, woken| {
+            found.push((Attached { device: Box::new(VirtioNet::new(transport)?), interrupt }, woken));
+            Ok(())
+        });
         for function in self.functions {
             let Some(model) = Model::of(function.vendor, function.device) else { continue };
-            match self.e1000(function, model, wake.clone()) {
-                Ok(attached) => found.push(attached),
+            let (woken, wake) = wake();
+            match self.e1000(function, model, wake) {
+                Ok(attached) => found.push((attached, woken)),
                 Err(error) => log::warn!("{model:?} at {} is not used: {error:?}", function.address),
             }
         }
@@ -209,15 +209,11 @@ impl Bus<'_> {
     /// Disks.
     pub fn block(&self) -> Vec<Attached<dyn BlockDevice>> {
         let mut found: Vec<Attached<dyn BlockDevice>> = Vec::new();
-        let completions = core::cell::RefCell::new(Vec::new());
-        let wake = || -> Wake {
+        let wake = || -> (Completion, Wake) {
             let completion = Completion::default();
-            completions.borrow_mut().push(completion.clone());
-            Arc::new(move || completion.notify())
+            (completion.clone(), Arc::new(move || completion.notify()))
         };
-        self.virtio(device_type::BLOCK, "virtio-blk", wake, |transport, interrupt| {
-            // The one whose closure was wired just now.
-            let completion = completions.borrow_mut().pop().unwrap_or_default();
+        self.virtio(device_type::BLOCK, "virtio-blk", wake, |transport, interrupt, completion| {
             found.push(Attached { device: Box::new(VirtioBlock::new(transport, completion)?), interrupt });
             Ok(())
         });
@@ -230,8 +226,8 @@ impl Bus<'_> {
         self.virtio(
             device_type::ENTROPY,
             "virtio-rng",
-            || Arc::new(|| ()),
-            |transport, interrupt| {
+            || ((), Arc::new(|| ())),
+            |transport, interrupt, ()| {
                 if found.is_none() {
                     found = Some(Attached { device: Box::new(EntropyDevice::new(transport)?), interrupt });
                 }

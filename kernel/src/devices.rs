@@ -1,6 +1,5 @@
 //! Finding the devices and giving them to those who use them.
 
-use alloc::borrow::ToOwned;
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -8,14 +7,16 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use drivers::entropy;
 use drivers::pci::{self, ConfigSpace, Ecam, Function, Ports, Window};
-use drivers::probe::Bus;
+use drivers::probe::{Attached, Bus, Wake};
+use drivers_api::NetDevice;
 use machine::start::Machine;
 use machine::sync::SpinLock;
+use net::{Config, Network, Nic};
 use serde::Serialize;
 use spin::Once;
 
-/// The running network, for its device's interrupts.
-static NETWORK: Once<net::Handle> = Once::new();
+/// The network that a card's interrupt wakes, once it runs.
+type Owner = Arc<Once<net::Handle>>;
 
 /// A device that has a driver.
 #[derive(Clone, Serialize)]
@@ -26,7 +27,7 @@ pub struct Found {
     pub driver: &'static str,
     /// `active`, or `idle` where nobody uses it.
     pub state: &'static str,
-    /// Its address on the network, its size.
+    /// Its address and network, or its size.
     pub what: String,
 }
 
@@ -45,8 +46,11 @@ fn note(name: String, driver: &'static str, state: &'static str, what: String) {
 /// device memory.
 const WINDOW: Window = Window { next: 0xc000_0000, end: 0xfe00_0000 };
 
-/// Enumerates, starts entropy and network. Devices that can't be used are named in the log; the system runs without them.
-pub fn start(machine: &Machine, command_line: &'static str) {
+/// Enumerates, starts entropy and networks. Devices that can't be used are named in the log; the system runs without them.
+///
+/// Returns the network on which operators are served. `None` where they were promised a card of their own that can't be had:
+/// then they are served nowhere, because whoever wanted them off the main network does not want them there.
+pub fn start(machine: &Machine, command_line: &'static str) -> Option<Network> {
     let space = config_space(machine);
     let functions = pci::enumerate(&*space);
     let mut window = WINDOW;
@@ -62,8 +66,9 @@ pub fn start(machine: &Machine, command_line: &'static str) {
     };
     let bus = Bus { space: &*space, functions: &functions, lines: &lines, virtio: &virtio };
     start_entropy(&bus);
-    start_network(&bus, command_line);
+    let served = start_networks(&bus, command_line);
     start_disks(&bus);
+    served
 }
 
 fn config_space(machine: &Machine) -> Box<dyn ConfigSpace> {
@@ -92,39 +97,91 @@ fn start_entropy(bus: &Bus<'_>) {
     log::info!("entropy: {}", entropy::health());
 }
 
-fn start_network(bus: &Bus<'_>, command_line: &'static str) {
-    let config = match net::Config::parse(command_line) {
-        Ok(config) => config,
-        Err(error) => {
-            log::error!("{error}; the network stays off");
-            return;
-        }
-    };
-    let wake = Arc::new(|| {
-        if let Some(network) = NETWORK.get() {
-            network.interrupt();
-        }
+fn start_networks(bus: &Bus<'_>, command_line: &'static str) -> Option<Network> {
+    let cards = bus.network(|| -> (Owner, Wake) {
+        let owner = Owner::default();
+        let woken = owner.clone();
+        let wake = move || {
+            if let Some(network) = woken.get() {
+                network.interrupt();
+            }
+        };
+        (owner, Arc::new(wake))
     });
-    let mut found = bus.network(wake).into_iter();
-    let Some(first) = found.next() else {
-        log::warn!("no network card");
-        return;
-    };
-    for (number, other) in found.enumerate() {
-        note(format!("net{}", number + 1), other.device.name(), "idle", other.device.link().mac.to_string());
-        log::info!("{} {} is not used: one network card is", other.device.name(), other.device.link().mac);
-    }
-    let link = first.device.link();
-    log::info!("{} {}, MTU {}, {:?}", first.device.name(), link.mac, link.mtu, link.offloads);
-    note("net0".to_owned(), first.device.name(), "active", format!("{}, MTU {}", link.mac, link.mtu));
-    // The interrupt stays wired as long as the machine runs.
-    core::mem::forget(first.interrupt);
-    match net::start(first.device, config, entropy::fill) {
-        Ok(handle) => {
-            NETWORK.call_once(|| handle);
-            handle.interrupt();
+    let mut served = None;
+    let control = match Nic::of_control(command_line) {
+        Ok(None) => {
+            served = Some(Network::Main);
+            None
         }
-        Err(error) => log::error!("the network stays off: {error}"),
+        Ok(Some(nic)) => {
+            let found = nic.find(cards.iter().map(|(card, _)| card.device.link().mac));
+            if found.is_none() {
+                log::error!("there is no network card {nic} for the control network");
+            }
+            found
+        }
+        Err(error) => {
+            log::error!("{error}; there is no control network");
+            None
+        }
+    };
+    let main = (0..cards.len()).find(|number| Some(*number) != control);
+    if main.is_none() {
+        log::warn!("no network card");
+    }
+    for (number, (card, owner)) in cards.into_iter().enumerate() {
+        let network = match Some(number) {
+            this if this == control => Network::Control,
+            this if this == main => Network::Main,
+            _ => {
+                let mac = card.device.link().mac.to_string();
+                log::info!("net{number} is not used: {} {mac}", card.device.name());
+                note(format!("net{number}"), card.device.name(), "idle", mac);
+                continue;
+            }
+        };
+        let started = start_network(network, number, card, &owner, command_line);
+        if started && network == Network::Control {
+            served = Some(Network::Control);
+        }
+    }
+    served
+}
+
+/// Starts a network on its card. False, said in the log, where that fails.
+fn start_network(
+    network: Network,
+    number: usize,
+    card: Attached<dyn NetDevice>,
+    owner: &Owner,
+    command_line: &'static str,
+) -> bool {
+    let (link, driver) = (card.device.link(), card.device.name());
+    log::info!(
+        "{network} network: net{number}, {driver} {}, MTU {}, {:?}",
+        link.mac,
+        link.mtu,
+        link.offloads
+    );
+    let started =
+        Config::parse(network, command_line).map_err(|error| error.to_string()).and_then(|config| {
+            network.start(card.device, &config, entropy::fill).map_err(|error| error.to_string())
+        });
+    let what = format!("{}, MTU {}, {network} network", link.mac, link.mtu);
+    note(format!("net{number}"), driver, if started.is_ok() { "active" } else { "idle" }, what);
+    match started {
+        Ok(handle) => {
+            // The interrupt stays wired as long as the machine runs.
+            core::mem::forget(card.interrupt);
+            owner.call_once(|| handle);
+            handle.interrupt();
+            true
+        }
+        Err(error) => {
+            log::error!("{error}; the {network} network stays off");
+            false
+        }
     }
 }
 

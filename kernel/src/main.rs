@@ -45,8 +45,8 @@ fn serve(machine: machine::start::Machine) {
     #[cfg(feature = "vmm")]
     let start_up = monitor::start(&machine);
     let command_line: &'static str = alloc::boxed::Box::leak(machine.command_line.as_str().into());
-    devices::start(&machine, command_line);
-    operator::start(&machine);
+    let control = devices::start(&machine, command_line);
+    operator::start(&machine, control);
     let free = || machine::frames::statistics().free * machine::paging::PAGE;
     let listeners = apps::APPS.iter().map(|app| app.listeners()).sum();
     let env = app::Env::new(command_line)

@@ -20,6 +20,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use control::access::{Access, MAX_TEXT};
 use control::request::{Request, VERBS, Verb};
+use net::Network;
 use net::ssh::{Caller, Gone, Identities, Key, Operator, Output, Setting, exit, serve};
 use serde::Serialize;
 
@@ -31,8 +32,13 @@ static ACCESS: [u8; MAX_TEXT] = [0; MAX_TEXT];
 /// Where the server listens unless `control.port=` says otherwise.
 const PORT: u16 = 22;
 
-/// Starts the server, if the image has operators.
-pub fn start(machine: &machine::start::Machine) {
+/// Starts the server, if the image has operators and there is a network to serve them on.
+pub fn start(machine: &machine::start::Machine, network: Option<Network>) {
+    let Some(network) = network else {
+        return log::error!(
+            "control: without its network it listens nowhere; nobody can operate this machine"
+        );
+    };
     let port = match machine::bootinfo::setting(machine.command_line.as_str(), "control.port").map(str::parse)
     {
         None => PORT,
@@ -47,9 +53,12 @@ pub fn start(machine: &machine::start::Machine) {
         Err(error) => return log::error!("control: {error}; nobody can operate this machine"),
     };
     let identities: &Identities = Box::leak(Box::new(identities(access)));
-    let setting = Setting { port, identities, random: drivers::entropy::fill, operator: &Machine };
+    let setting = Setting { network, port, identities, random: drivers::entropy::fill, operator: &Machine };
     match serve(setting) {
-        Ok(()) => log::info!("control: SSH on tcp port {port}, host key {}", fingerprint(identities)),
+        Ok(()) => {
+            let key = fingerprint(identities);
+            log::info!("control: SSH on tcp port {port} of the {network} network, host key {key}");
+        }
         Err(error) => log::error!("the control server stays off: {error}"),
     }
 }

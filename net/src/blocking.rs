@@ -1,7 +1,7 @@
 //! The same sockets for threads that wait. Every call sends what it has queued.
 
 use crate::error::{ConnectError, TcpError, UdpError};
-use crate::runtime::{block, block_until, flush};
+use crate::runtime::MAIN;
 use crate::{ListenOptions, TcpListener, TcpStream, UdpSocket};
 use core::net::SocketAddr;
 use machine::time::Instant;
@@ -14,13 +14,13 @@ pub fn accept(listener: &TcpListener) -> TcpStream {
 /// Opens a connection.
 pub fn connect(remote: SocketAddr, options: &ListenOptions) -> Result<TcpStream, ConnectError> {
     let stream = TcpStream::begin(remote, options)?;
-    block(|waker| stream.poll_connected(waker))?;
+    stream.runtime().block(|waker| stream.poll_connected(waker))?;
     Ok(stream)
 }
 
 /// Waits for data and reads it; 0 bytes is the end of the stream.
 pub fn read(stream: &TcpStream, buffer: &mut [u8]) -> Result<usize, TcpError> {
-    block(|waker| stream.poll_read(waker, buffer))
+    stream.runtime().block(|waker| stream.poll_read(waker, buffer))
 }
 
 /// Like [`read`]; `None` if nothing has come by the deadline.
@@ -29,7 +29,7 @@ pub fn read_until(
     buffer: &mut [u8],
     deadline: Instant,
 ) -> Option<Result<usize, TcpError>> {
-    block_until(deadline, |waker| stream.poll_read(waker, buffer))
+    stream.runtime().block_until(deadline, |waker| stream.poll_read(waker, buffer))
 }
 
 /// Like [`write_all`]; `None` if not all could be queued by the deadline.
@@ -39,46 +39,46 @@ pub fn write_all_until(
     deadline: Instant,
 ) -> Option<Result<(), TcpError>> {
     while !data.is_empty() {
-        match block_until(deadline, |waker| stream.poll_write(waker, data))? {
+        match stream.runtime().block_until(deadline, |waker| stream.poll_write(waker, data))? {
             Ok(count) => data = &data[count..],
             Err(error) => return Some(Err(error)),
         }
     }
-    flush();
+    stream.runtime().flush();
     Some(Ok(()))
 }
 
 /// See [`TcpStream::read_with`].
 pub fn read_with<R>(stream: &TcpStream, f: impl FnOnce(&[u8]) -> (usize, R)) -> Result<R, TcpError> {
     let mut f = Some(f);
-    block(|waker| stream.poll_read_with(waker, &mut f))
+    stream.runtime().block(|waker| stream.poll_read_with(waker, &mut f))
 }
 
 /// Waits for room and writes as much of `data` as there is room for.
 pub fn write(stream: &TcpStream, data: &[u8]) -> Result<usize, TcpError> {
-    let count = block(|waker| stream.poll_write(waker, data));
-    flush();
+    let count = stream.runtime().block(|waker| stream.poll_write(waker, data));
+    stream.runtime().flush();
     count
 }
 
 /// Writes all of `data`.
 pub fn write_all(stream: &TcpStream, mut data: &[u8]) -> Result<(), TcpError> {
     while !data.is_empty() {
-        let count = block(|waker| stream.poll_write(waker, data))?;
+        let count = stream.runtime().block(|waker| stream.poll_write(waker, data))?;
         data = &data[count..];
     }
-    flush();
+    stream.runtime().flush();
     Ok(())
 }
 
 /// Sends a datagram.
 pub fn send_to(socket: &UdpSocket, data: &[u8], to: SocketAddr) -> Result<(), UdpError> {
-    let result = block(|waker| socket.poll_send(waker, data, to));
-    flush();
+    let result = MAIN.block(|waker| socket.poll_send(waker, data, to));
+    MAIN.flush();
     result
 }
 
 /// Waits for a datagram. Returns its length and sender; what is longer than `buffer` is cut off.
 pub fn recv_from(socket: &UdpSocket, buffer: &mut [u8]) -> (usize, SocketAddr) {
-    block(|waker| socket.poll_receive(waker, buffer))
+    MAIN.block(|waker| socket.poll_receive(waker, buffer))
 }

@@ -1,5 +1,12 @@
 //! How the interface gets its addresses, and what connections may take; with the parser of the command line's settings.
 
+mod nic;
+#[cfg(test)]
+mod tests;
+
+pub use nic::Nic;
+
+use crate::Network;
 use alloc::boxed::Box;
 use core::fmt;
 use core::net::{Ipv4Addr, Ipv6Addr};
@@ -9,6 +16,10 @@ use core::str::FromStr;
 const MAX_CONNECTIONS: usize = 16384;
 /// Most memory for connections by default, in bytes.
 const CONNECTION_MEMORY: usize = 256 << 20;
+/// Most connections of the control network: some two dozen operators, and those in TIME-WAIT.
+const CONTROL_CONNECTIONS: usize = 1024;
+/// Most memory for connections of the control network, in bytes.
+const CONTROL_MEMORY: usize = 16 << 20;
 
 /// Where the IPv4 address comes from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -52,7 +63,7 @@ pub enum Ipv6Config {
     Off,
 }
 
-/// What the stack is started with.
+/// What a network is started with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     /// The IPv4 address.
@@ -68,21 +79,16 @@ pub struct Config {
 }
 
 impl Default for Config {
+    /// The main network's.
     fn default() -> Self {
-        Self {
-            ipv4: Ipv4Config::default(),
-            ipv6: Ipv6Config::default(),
-            hostname: None,
-            max_connections: MAX_CONNECTIONS,
-            connection_memory: CONNECTION_MEMORY,
-        }
+        Self::of(Network::Main)
     }
 }
 
 /// Which setting can't be understood, and which part of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError {
-    /// Name of the setting: `ip`, `ip6` or `hostname`.
+    /// Name of the setting.
     pub setting: &'static str,
     /// The part of its value that is wrong.
     pub part: Box<str>,
@@ -101,6 +107,10 @@ pub enum ConfigReason {
     UnknownKey,
     /// Not 1 to 63 letters, digits and hyphens.
     Hostname,
+    /// Neither a card's number nor an Ethernet address.
+    Nic,
+    /// Set for a network that there is only with `control.nic`.
+    NoNic,
 }
 
 impl fmt::Display for ConfigError {
@@ -110,6 +120,8 @@ impl fmt::Display for ConfigError {
             ConfigReason::Prefix => "needs a prefix length, as in 10.0.0.2/24",
             ConfigReason::UnknownKey => "is not one of gw=ADDRESS, dns=ADDRESS",
             ConfigReason::Hostname => "is not a host name",
+            ConfigReason::Nic => "is neither net0, net1, … nor an Ethernet address",
+            ConfigReason::NoNic => "needs control.nic",
         };
         write!(f, "setting {}: `{}` {reason}", self.setting, self.part)
     }
@@ -118,60 +130,87 @@ impl fmt::Display for ConfigError {
 impl core::error::Error for ConfigError {}
 
 impl Config {
+    /// What a network is started with by default.
+    pub fn of(network: Network) -> Self {
+        let (max_connections, connection_memory) = match network {
+            Network::Main => (MAX_CONNECTIONS, CONNECTION_MEMORY),
+            Network::Control => (CONTROL_CONNECTIONS, CONTROL_MEMORY),
+        };
+        Self {
+            ipv4: Ipv4Config::default(),
+            ipv6: Ipv6Config::default(),
+            hostname: None,
+            max_connections,
+            connection_memory,
+        }
+    }
+
     /// Reads `ip=dhcp|off|ADDRESS/LENGTH[,gw=ADDRESS][,dns=ADDRESS]`, `ip6=auto|local|off|ADDRESS/LENGTH[,gw=ADDRESS]` and
-    /// `hostname=NAME` from a command line of `key=value` words. Other words are left alone; the last of equal keys counts.
-    pub fn parse(command_line: &'static str) -> Result<Self, ConfigError> {
-        let mut config = Self::default();
-        for (key, value) in command_line.split_ascii_whitespace().filter_map(|word| word.split_once('=')) {
-            match key {
-                "ip" => config.ipv4 = parse_ipv4(value)?,
-                "ip6" => config.ipv6 = parse_ipv6(value)?,
-                "hostname" => {
-                    let valid = (1..=63).contains(&value.len())
-                        && value.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
-                    if !valid {
-                        return Err(error("hostname", value, ConfigReason::Hostname));
-                    }
-                    config.hostname = Some(value);
+    /// `hostname=NAME` from a command line of `key=value` words; for the control network `control.ip=` and `control.ip6=`, the
+    /// same way. Other words are left alone; the last of equal keys counts.
+    pub fn parse(network: Network, command_line: &'static str) -> Result<Self, ConfigError> {
+        let (ip, ip6) = match network {
+            Network::Main => ("ip", "ip6"),
+            Network::Control => (CONTROL_IP, CONTROL_IP6),
+        };
+        let mut config = Self::of(network);
+        for (key, value) in settings(command_line) {
+            if key == ip {
+                config.ipv4 = parse_ipv4(ip, value)?;
+            } else if key == ip6 {
+                config.ipv6 = parse_ipv6(ip6, value)?;
+            } else if key == "hostname" {
+                let valid = (1..=63).contains(&value.len())
+                    && value.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+                if !valid {
+                    return Err(error("hostname", value, ConfigReason::Hostname));
                 }
-                _ => {}
+                config.hostname = Some(value);
             }
         }
         Ok(config)
     }
 }
 
-fn parse_ipv4(value: &str) -> Result<Ipv4Config, ConfigError> {
+const CONTROL_IP: &str = "control.ip";
+const CONTROL_IP6: &str = "control.ip6";
+
+/// The words of the form `key=value`.
+fn settings(command_line: &str) -> impl Iterator<Item = (&str, &str)> {
+    command_line.split_ascii_whitespace().filter_map(|word| word.split_once('='))
+}
+
+fn parse_ipv4(setting: &'static str, value: &str) -> Result<Ipv4Config, ConfigError> {
     match value {
         "dhcp" => return Ok(Ipv4Config::Dhcp),
         "off" => return Ok(Ipv4Config::Off),
         _ => {}
     }
-    let (address, prefix, options) = split("ip", value, 32, is_host_v4)?;
+    let (address, prefix, options) = split(setting, value, 32, is_host_v4)?;
     let (mut gateway, mut dns) = (None, None);
     for option in options {
         match option.split_once('=') {
-            Some(("gw", router)) => gateway = Some(host("ip", router, is_host_v4)?),
-            Some(("dns", server)) => dns = Some(host("ip", server, is_host_v4)?),
-            _ => return Err(error("ip", option, ConfigReason::UnknownKey)),
+            Some(("gw", router)) => gateway = Some(host(setting, router, is_host_v4)?),
+            Some(("dns", server)) => dns = Some(host(setting, server, is_host_v4)?),
+            _ => return Err(error(setting, option, ConfigReason::UnknownKey)),
         }
     }
     Ok(Ipv4Config::Static { address, prefix, gateway, dns })
 }
 
-fn parse_ipv6(value: &str) -> Result<Ipv6Config, ConfigError> {
+fn parse_ipv6(setting: &'static str, value: &str) -> Result<Ipv6Config, ConfigError> {
     match value {
         "auto" => return Ok(Ipv6Config::Auto),
         "local" => return Ok(Ipv6Config::LinkLocal),
         "off" => return Ok(Ipv6Config::Off),
         _ => {}
     }
-    let (address, prefix, options) = split("ip6", value, 128, is_host_v6)?;
+    let (address, prefix, options) = split(setting, value, 128, is_host_v6)?;
     let mut gateway = None;
     for option in options {
         match option.split_once('=') {
-            Some(("gw", router)) => gateway = Some(host("ip6", router, is_host_v6)?),
-            _ => return Err(error("ip6", option, ConfigReason::UnknownKey)),
+            Some(("gw", router)) => gateway = Some(host(setting, router, is_host_v6)?),
+            _ => return Err(error(setting, option, ConfigReason::UnknownKey)),
         }
     }
     Ok(Ipv6Config::Static { address, prefix, gateway })
@@ -207,70 +246,4 @@ fn is_host_v6(address: &Ipv6Addr) -> bool {
 
 fn error(setting: &'static str, part: &str, reason: ConfigReason) -> ConfigError {
     ConfigError { setting, part: part.into(), reason }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-    use std::string::ToString;
-
-    fn reason(line: &'static str) -> ConfigReason {
-        Config::parse(line).unwrap_err().reason
-    }
-
-    #[test]
-    fn defaults_are_dhcp_and_link_local() {
-        let config = Config::parse("log=debug kv.maxmemory=64mb quiet").unwrap();
-        assert_eq!(
-            (config.ipv4, config.ipv6, config.hostname),
-            (Ipv4Config::Dhcp, Ipv6Config::LinkLocal, None)
-        );
-    }
-
-    #[test]
-    fn everything_at_once() {
-        let line = "ip=10.0.0.2/24,gw=10.0.0.1,dns=10.0.0.3 ip6=fd00::2/64,gw=fe80::1 hostname=kv-1";
-        let config = Config::parse(line).unwrap();
-        assert_eq!(
-            config.ipv4,
-            Ipv4Config::Static {
-                address: Ipv4Addr::new(10, 0, 0, 2),
-                prefix: 24,
-                gateway: Some(Ipv4Addr::new(10, 0, 0, 1)),
-                dns: Some(Ipv4Addr::new(10, 0, 0, 3)),
-            }
-        );
-        assert_eq!(
-            config.ipv6,
-            Ipv6Config::Static {
-                address: "fd00::2".parse().unwrap(),
-                prefix: 64,
-                gateway: Some("fe80::1".parse().unwrap()),
-            }
-        );
-        assert_eq!(config.hostname, Some("kv-1"));
-    }
-
-    #[test]
-    fn errors_name_the_part() {
-        assert_eq!(reason("ip=10.0.0.2"), ConfigReason::Prefix);
-        assert_eq!(reason("ip=10.0.0.2/33"), ConfigReason::Prefix);
-        assert_eq!(reason("ip=10.0.0/24"), ConfigReason::Address);
-        assert_eq!(reason("ip=224.0.0.1/24"), ConfigReason::Address);
-        assert_eq!(reason("ip=10.0.0.2/24,via=10.0.0.1"), ConfigReason::UnknownKey);
-        assert_eq!(reason("ip6=fd00::2/129"), ConfigReason::Prefix);
-        assert_eq!(reason("ip6=fd00::2/64,dns=::1"), ConfigReason::UnknownKey);
-        assert_eq!(reason("hostname=a.b"), ConfigReason::Hostname);
-        let error = Config::parse("ip=10.0.0.2/24,gw=router").unwrap_err();
-        assert_eq!(error.to_string(), "setting ip: `router` is not a host's address");
-    }
-
-    proptest! {
-        #[test]
-        fn anything_is_refused_or_understood(value in "[ -~]{0,40}") {
-            let line = std::format!("ip={value} ip6={value} hostname={value}");
-            let _ = Config::parse(line.leak());
-        }
-    }
 }

@@ -1,7 +1,7 @@
-//! Names to addresses, by the name servers that DHCP or the command line told.
+//! Names to addresses, by the name servers that DHCP or the command line told for the main network.
 
 use crate::error::DnsError;
-use crate::runtime::{flush, with_stack};
+use crate::runtime::MAIN;
 use alloc::vec::Vec;
 use core::future::poll_fn;
 use core::net::IpAddr;
@@ -20,11 +20,12 @@ pub async fn resolve(name: &str) -> Result<Vec<IpAddr>, DnsError> {
 }
 
 async fn ask(name: &str, ipv6: bool) -> Result<Vec<IpAddr>, DnsError> {
-    let handle = with_stack(|stack, _| stack.dns_start(name, ipv6)).ok_or(DnsError::NotStarted)??;
-    flush();
+    let handle = MAIN.with_stack(|stack, _| stack.dns_start(name, ipv6)).ok_or(DnsError::NotStarted)??;
+    MAIN.flush();
     let mut question = Question(Some(handle));
     poll_fn(|context| {
-        let answer = with_stack(|stack, _| stack.dns_answer(handle, context.waker()))
+        let answer = MAIN
+            .with_stack(|stack, _| stack.dns_answer(handle, context.waker()))
             .unwrap_or(Poll::Ready(Err(DnsError::NotStarted)));
         if answer.is_ready() {
             question.0 = None;
@@ -40,7 +41,7 @@ struct Question(Option<QueryHandle>);
 impl Drop for Question {
     fn drop(&mut self) {
         if let Some(handle) = self.0 {
-            with_stack(|stack, _| stack.dns_cancel(handle));
+            MAIN.with_stack(|stack, _| stack.dns_cancel(handle));
         }
     }
 }

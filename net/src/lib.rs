@@ -3,6 +3,8 @@
 //!
 //! Read `stack` for how a packet goes. Writing queues; [`flush`] sends what is queued, once for many writes: the task
 //! executor calls it before it sleeps, the blocking calls do it themselves.
+//!
+//! There may be two networks: sockets are on [`Network::Main`] unless their [`ListenOptions`] say otherwise.
 #![no_std]
 
 extern crate alloc;
@@ -25,9 +27,9 @@ mod statistics;
 mod tcp;
 mod udp;
 
-pub use config::{Config, ConfigError, ConfigReason, Ipv4Config, Ipv6Config};
+pub use config::{Config, ConfigError, ConfigReason, Ipv4Config, Ipv6Config, Nic};
 pub use error::{BindError, ConnectError, DnsError, StartError, TcpError, UdpError};
-pub use runtime::{Handle, addresses, flush, start, statistics};
+pub use runtime::{Handle, Network, flush};
 pub use statistics::Statistics;
 pub use tcp::{ListenOptions, TcpListener, TcpStream};
 pub use udp::UdpSocket;

@@ -7,8 +7,7 @@
 //! flood takes next to nothing from the applications, and an operator gets in even where these leave nothing.
 
 use crate::blocking::accept;
-use crate::runtime::block_until;
-use crate::{BindError, ListenOptions, TcpError, TcpListener, TcpStream};
+use crate::{BindError, ListenOptions, Network, TcpError, TcpListener, TcpStream};
 use core::cell::Cell;
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use core::task::{Poll, Waker};
@@ -37,6 +36,8 @@ const STACK: usize = 96 * 1024;
 /// What the server needs.
 #[derive(Clone, Copy)]
 pub struct Setting {
+    /// Where to listen.
+    pub network: Network,
     /// TCP port.
     pub port: u16,
     /// The machine's key and its operators'.
@@ -49,7 +50,8 @@ pub struct Setting {
 
 impl core::fmt::Debug for Setting {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_struct("Setting").field("port", &self.port).finish_non_exhaustive()
+        let Self { network, port, .. } = self;
+        f.debug_struct("Setting").field("network", network).field("port", port).finish_non_exhaustive()
     }
 }
 
@@ -110,7 +112,7 @@ impl Bucket {
 
 /// Listens and serves, on threads of its own.
 pub fn serve(setting: Setting) -> Result<(), BindError> {
-    let options = ListenOptions { backlog: SESSIONS, ..ListenOptions::default() };
+    let options = ListenOptions { backlog: SESSIONS, network: setting.network, ..ListenOptions::default() };
     let listener = TcpListener::bind(setting.port, options)?;
     let listen = move || {
         let mut bucket = Bucket::new(Instant::now());
@@ -171,7 +173,7 @@ fn session(setting: &Setting, stream: &TcpStream) {
             SERVED.fetch_add(commands, Ordering::Relaxed);
         }
     }
-    crate::flush();
+    stream.runtime().flush();
 }
 
 /// A connection that waits as long as the phase allows.
@@ -212,7 +214,8 @@ impl Tcp<'_> {
 
     fn wait<R>(&self, poll: impl FnMut(&Waker) -> Poll<Result<R, TcpError>>) -> Result<R, ErrorKind> {
         let deadline = self.deadline()?;
-        let result = self.urgently(|| block_until(deadline, poll)).ok_or(ErrorKind::TimedOut)?;
+        let result =
+            self.urgently(|| self.stream.runtime().block_until(deadline, poll)).ok_or(ErrorKind::TimedOut)?;
         result.map_err(|_| ErrorKind::ConnectionReset)
     }
 }
@@ -233,7 +236,7 @@ impl Write for Tcp<'_> {
     }
 
     async fn flush(&mut self) -> Result<(), ErrorKind> {
-        self.urgently(crate::flush);
+        self.urgently(|| self.stream.runtime().flush());
         Ok(())
     }
 }

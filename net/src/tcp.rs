@@ -1,7 +1,7 @@
 //! TCP for tasks.
 
 use crate::error::{BindError, ConnectError, TcpError};
-use crate::runtime::{self, with_stack};
+use crate::runtime::{Network, Runtime};
 use crate::stack::Id;
 use core::future::poll_fn;
 use core::net::SocketAddr;
@@ -21,10 +21,12 @@ pub struct ListenOptions {
     pub keep_alive: Option<Duration>,
     /// Sends small pieces at once, even while others are on the way (no Nagle algorithm, RFC 9293, 3.7.4).
     pub no_delay: bool,
+    /// The network to listen on, or to connect from.
+    pub network: Network,
 }
 
 impl Default for ListenOptions {
-    /// 256 waiting, 16 KiB each way, no keep-alive, no delay.
+    /// 256 waiting, 16 KiB each way, no keep-alive, no delay, on the main network.
     fn default() -> Self {
         Self {
             backlog: 256,
@@ -32,21 +34,24 @@ impl Default for ListenOptions {
             send_buffer: 16 << 10,
             keep_alive: None,
             no_delay: true,
+            network: Network::Main,
         }
     }
 }
 
-/// Accepts connections on one port, on every address. Dropped, it listens no more.
+/// Accepts connections on one port, on every address of one network. Dropped, it listens no more.
 #[derive(Debug)]
 pub struct TcpListener {
     port: u16,
+    runtime: &'static Runtime,
 }
 
 impl TcpListener {
     /// Listens on a port.
     pub fn bind(port: u16, options: ListenOptions) -> Result<Self, BindError> {
-        with_stack(|stack, _| stack.listen(port, options)).ok_or(BindError::NotStarted)??;
-        Ok(Self { port })
+        let runtime = options.network.runtime();
+        runtime.with_stack(|stack, _| stack.listen(port, options)).ok_or(BindError::NotStarted)??;
+        Ok(Self { port, runtime })
     }
 
     /// The port.
@@ -61,19 +66,21 @@ impl TcpListener {
 
     /// Waits, with the whole thread, for the next connection.
     pub fn accept_blocking(&self) -> TcpStream {
-        runtime::block(|waker| self.poll_accept(waker))
+        self.runtime.block(|waker| self.poll_accept(waker))
     }
 
     fn poll_accept(&self, waker: &Waker) -> Poll<TcpStream> {
-        with_stack(|stack, _| stack.accept(self.port, waker))
+        let runtime = self.runtime;
+        runtime
+            .with_stack(|stack, _| stack.accept(self.port, waker))
             .unwrap_or(Poll::Pending)
-            .map(|id| TcpStream { id })
+            .map(|id| TcpStream { id, runtime })
     }
 }
 
 impl Drop for TcpListener {
     fn drop(&mut self) {
-        with_stack(|stack, _| stack.unlisten(self.port));
+        self.runtime.with_stack(|stack, _| stack.unlisten(self.port));
     }
 }
 
@@ -84,6 +91,7 @@ impl Drop for TcpListener {
 #[derive(Debug)]
 pub struct TcpStream {
     id: Id,
+    runtime: &'static Runtime,
 }
 
 impl TcpStream {
@@ -100,14 +108,22 @@ impl TcpStream {
     }
 
     pub(crate) fn begin(remote: SocketAddr, options: &ListenOptions) -> Result<Self, ConnectError> {
-        let id = with_stack(|stack, now| stack.connect(now, remote, options))
+        let runtime = options.network.runtime();
+        let id = runtime
+            .with_stack(|stack, now| stack.connect(now, remote, options))
             .ok_or(ConnectError::NotStarted)??;
-        runtime::flush();
-        Ok(Self { id })
+        runtime.flush();
+        Ok(Self { id, runtime })
+    }
+
+    /// What it runs on.
+    pub(crate) fn runtime(&self) -> &'static Runtime {
+        self.runtime
     }
 
     pub(crate) fn poll_connected(&self, waker: &Waker) -> Poll<Result<(), ConnectError>> {
-        with_stack(|stack, _| stack.connected(self.id, waker))
+        self.runtime
+            .with_stack(|stack, _| stack.connected(self.id, waker))
             .unwrap_or(Poll::Ready(Err(ConnectError::NotStarted)))
     }
 
@@ -117,7 +133,9 @@ impl TcpStream {
     }
 
     pub(crate) fn poll_read(&self, waker: &Waker, buffer: &mut [u8]) -> Poll<Result<usize, TcpError>> {
-        with_stack(|stack, _| stack.read(self.id, waker, buffer)).unwrap_or(Poll::Ready(Err(TcpError::Reset)))
+        self.runtime
+            .with_stack(|stack, _| stack.read(self.id, waker, buffer))
+            .unwrap_or(Poll::Ready(Err(TcpError::Reset)))
     }
 
     /// Waits for data and lets `f` look at it where it lies: as far as it is in one piece. `f` returns how many bytes are
@@ -135,7 +153,9 @@ impl TcpStream {
         waker: &Waker,
         f: &mut Option<impl FnOnce(&[u8]) -> (usize, R)>,
     ) -> Poll<Result<R, TcpError>> {
-        with_stack(|stack, _| stack.read_with(self.id, waker, f)).unwrap_or(Poll::Ready(Err(TcpError::Reset)))
+        self.runtime
+            .with_stack(|stack, _| stack.read_with(self.id, waker, f))
+            .unwrap_or(Poll::Ready(Err(TcpError::Reset)))
     }
 
     /// Waits for room and queues as much of `data` as there is room for.
@@ -144,10 +164,10 @@ impl TcpStream {
     }
 
     pub(crate) fn poll_write(&self, waker: &Waker, data: &[u8]) -> Poll<Result<usize, TcpError>> {
-        let result = with_stack(|stack, _| stack.write(self.id, Some(waker), data));
+        let result = self.runtime.with_stack(|stack, _| stack.write(self.id, Some(waker), data));
         if let Some(Poll::Pending) = result {
             // Full: what is queued has to leave before there is room, however long other tasks go on.
-            runtime::flush();
+            self.runtime.flush();
         }
         result.unwrap_or(Poll::Ready(Err(TcpError::Reset)))
     }
@@ -163,7 +183,7 @@ impl TcpStream {
 
     /// Queues as much of `data` as there is room for now; 0 also where the connection is over.
     pub fn try_write(&self, data: &[u8]) -> usize {
-        match with_stack(|stack, _| stack.write(self.id, None, data)) {
+        match self.runtime.with_stack(|stack, _| stack.write(self.id, None, data)) {
             Some(Poll::Ready(Ok(count))) => count,
             _ => 0,
         }
@@ -171,7 +191,7 @@ impl TcpStream {
 
     /// Room for [`try_write`](Self::try_write), in bytes.
     pub fn writable(&self) -> usize {
-        with_stack(|stack, _| stack.writable(self.id)).unwrap_or(0)
+        self.runtime.with_stack(|stack, _| stack.writable(self.id)).unwrap_or(0)
     }
 
     /// Whether the peer has ended the stream and all of it is read, or the connection is over.
@@ -182,12 +202,12 @@ impl TcpStream {
 
     /// Ends our half of the stream, after what is queued.
     pub fn shutdown(&self) {
-        with_stack(|stack, _| stack.shutdown(self.id));
+        self.runtime.with_stack(|stack, _| stack.shutdown(self.id));
     }
 
     /// Resets the connection; what is queued is lost.
     pub fn abort(&self) {
-        with_stack(|stack, _| stack.abort(self.id));
+        self.runtime.with_stack(|stack, _| stack.abort(self.id));
     }
 
     /// The other end.
@@ -201,7 +221,8 @@ impl TcpStream {
     }
 
     fn ends(&self) -> (SocketAddr, SocketAddr) {
-        with_stack(|stack, _| stack.ends(self.id))
+        self.runtime
+            .with_stack(|stack, _| stack.ends(self.id))
             .flatten()
             .expect("a stream's connection lives as long as it")
     }
@@ -209,6 +230,6 @@ impl TcpStream {
 
 impl Drop for TcpStream {
     fn drop(&mut self) {
-        with_stack(|stack, now| stack.release(self.id, now));
+        self.runtime.with_stack(|stack, now| stack.release(self.id, now));
     }
 }

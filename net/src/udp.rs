@@ -1,13 +1,13 @@
 //! UDP for tasks.
 
 use crate::error::{BindError, UdpError};
-use crate::runtime::with_stack;
+use crate::runtime::MAIN;
 use crate::stack::UdpId;
 use core::future::poll_fn;
 use core::net::SocketAddr;
 use core::task::{Poll, Waker};
 
-/// A UDP port, on every address. One task may wait to receive and one to send.
+/// A UDP port, on every address of the main network. One task may wait to receive and one to send.
 #[derive(Debug)]
 pub struct UdpSocket {
     id: UdpId,
@@ -16,7 +16,7 @@ pub struct UdpSocket {
 impl UdpSocket {
     /// Takes a port; 0 takes any that is free.
     pub fn bind(port: u16) -> Result<Self, BindError> {
-        let id = with_stack(|stack, _| stack.udp_bind(port)).ok_or(BindError::NotStarted)??;
+        let id = MAIN.with_stack(|stack, _| stack.udp_bind(port)).ok_or(BindError::NotStarted)??;
         Ok(Self { id })
     }
 
@@ -26,7 +26,7 @@ impl UdpSocket {
     }
 
     pub(crate) fn poll_send(&self, waker: &Waker, data: &[u8], to: SocketAddr) -> Poll<Result<(), UdpError>> {
-        with_stack(|stack, _| stack.udp_send(self.id, waker, data, to))
+        MAIN.with_stack(|stack, _| stack.udp_send(self.id, waker, data, to))
             .unwrap_or(Poll::Ready(Err(UdpError::Unaddressable)))
     }
 
@@ -36,12 +36,12 @@ impl UdpSocket {
     }
 
     pub(crate) fn poll_receive(&self, waker: &Waker, buffer: &mut [u8]) -> Poll<(usize, SocketAddr)> {
-        with_stack(|stack, _| stack.udp_receive(self.id, waker, buffer)).unwrap_or(Poll::Pending)
+        MAIN.with_stack(|stack, _| stack.udp_receive(self.id, waker, buffer)).unwrap_or(Poll::Pending)
     }
 }
 
 impl Drop for UdpSocket {
     fn drop(&mut self) {
-        with_stack(|stack, _| stack.udp_close(self.id));
+        MAIN.with_stack(|stack, _| stack.udp_close(self.id));
     }
 }

@@ -5,6 +5,7 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use control::request::{DEADLINE, Switch, Target};
+use net::Network;
 use net::ssh::{Output, exit};
 use serde::Serialize;
 
@@ -34,16 +35,19 @@ fn findings() -> Vec<Finding> {
     };
     let health = drivers::entropy::health();
     let entropy = Finding { check: "entropy", ok: health.is_good(), detail: health.to_string() };
-    let addresses = net::addresses();
-    let network = Finding {
-        check: "network",
-        ok: !addresses.is_empty(),
-        detail: match addresses.len() {
-            0 => "no address".to_string(),
-            count => format!("{count} addresses"),
-        },
+    let network = addressed("network", Network::Main);
+    let control = Network::Control.is_running().then(|| addressed("control network", Network::Control));
+    [monitor, switch, entropy, network].into_iter().chain(control).collect()
+}
+
+/// Whether a network has an address.
+fn addressed(check: &'static str, network: Network) -> Finding {
+    let count = network.addresses().len();
+    let detail = match count {
+        0 => "no address".to_string(),
+        _ => format!("{count} addresses"),
     };
-    Vec::from([monitor, switch, entropy, network])
+    Finding { check, ok: count > 0, detail }
 }
 
 /// Examines the machine. What is wrong with it makes no difference to the exit status: it was examined.

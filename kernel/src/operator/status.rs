@@ -7,6 +7,7 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use machine::paging::PAGE;
 use machine::time::Instant;
+use net::Network;
 use serde::Serialize;
 
 /// The state.
@@ -18,8 +19,8 @@ pub struct Status {
     uptime_ms: u64,
     cpus: usize,
     memory: Memory,
-    network: Network,
-    control: Control,
+    network: Interface,
+    control: Control<Interface>,
     entropy: String,
 }
 
@@ -32,22 +33,37 @@ struct Memory {
 }
 
 #[derive(Serialize)]
-struct Network {
+struct Interface {
     addresses: Vec<String>,
     connections: u64,
 }
 
+impl Interface {
+    fn of(network: Network) -> Self {
+        let addresses =
+            network.addresses().into_iter().map(|(address, prefix)| format!("{address}/{prefix}"));
+        Self { addresses: addresses.collect(), connections: network.statistics().connections }
+    }
+
+    fn text(&self) -> String {
+        format!("{}; {} connections", self.addresses.join(", "), self.connections)
+    }
+}
+
 #[derive(Serialize)]
-struct Control {
+struct Control<T> {
     open: u64,
     commands: u64,
     refused: u64,
+    /// The control network, where there is one.
+    network: Option<T>,
 }
 
-impl Control {
-    fn now() -> Self {
+impl<T> Control<T> {
+    fn now(of: impl FnOnce(Network) -> T) -> Self {
         let net::ssh::Counts { open, commands, refused } = net::ssh::counts();
-        Self { open, commands, refused }
+        let network = Network::Control;
+        Self { open, commands, refused, network: network.is_running().then(|| of(network)) }
     }
 }
 
@@ -55,7 +71,6 @@ impl Status {
     /// As it is.
     pub fn now() -> Self {
         let frames = machine::frames::statistics();
-        let addresses = net::addresses().into_iter().map(|(address, prefix)| format!("{address}/{prefix}"));
         Self {
             mode: modes::mode(),
             nmis: machine::nmis(),
@@ -66,8 +81,8 @@ impl Status {
                 free: frames.free * PAGE,
                 heap: machine::heap::statistics().used,
             },
-            network: Network { addresses: addresses.collect(), connections: net::statistics().connections },
-            control: Control::now(),
+            network: Interface::of(Network::Main),
+            control: Control::now(Interface::of),
             entropy: drivers::entropy::health().to_string(),
         }
     }
@@ -75,12 +90,12 @@ impl Status {
     /// For people.
     pub fn text(&self) -> String {
         let Memory { total, free, heap } = self.memory;
-        let Network { addresses, connections } = &self.network;
-        let Control { open, commands, refused } = self.control;
+        let Control { open, commands, refused, ref network } = self.control;
+        let own = network.as_ref().map(|own| format!("\n           {}", own.text())).unwrap_or_default();
         format!(
             "{}up         {}.{:03} s\nCPUs       {}\nmemory     {} of {} MiB free; heap {} KiB\n\
-             network    {}; {connections} connections\n\
-             control    {open} connections, {commands} commands, {refused} refused\nentropy    {}\n",
+             network    {}\n\
+             control    {open} sessions, {commands} commands, {refused} refused{own}\nentropy    {}\n",
             self.mode.text(),
             self.uptime_ms / 1000,
             self.uptime_ms % 1000,
@@ -88,7 +103,7 @@ impl Status {
             free >> 20,
             total >> 20,
             heap >> 10,
-            addresses.join(", "),
+            self.network.text(),
             self.entropy
         )
     }
@@ -101,6 +116,16 @@ pub struct Counters {
     switches: u64,
     exits: alloc::collections::BTreeMap<&'static str, u64>,
     nmis: u64,
+    #[serde(flatten)]
+    network: Traffic,
+    heap_bytes: usize,
+    free_bytes: u64,
+    control: Control<Traffic>,
+}
+
+/// What a network counts.
+#[derive(Serialize)]
+struct Traffic {
     received_frames: u64,
     received_bytes: u64,
     sent_frames: u64,
@@ -111,50 +136,32 @@ pub struct Counters {
     refused: u64,
     timed_out: u64,
     retransmits: u64,
-    heap_bytes: usize,
-    free_bytes: u64,
-    control: Control,
 }
 
-impl Counters {
-    /// As they are.
-    pub fn now() -> Self {
-        let Mode { switches, exits, .. } = modes::mode();
-        let net = net::statistics();
-        let dropped = net.dropped_malformed
-            + net.dropped_fragments
-            + net.dropped_checksum
-            + net.dropped_foreign
-            + net.dropped_device_full
-            + net.dropped_too_long;
+impl Traffic {
+    fn of(network: Network) -> Self {
+        let net = network.statistics();
         Self {
-            uptime_ms: Instant::now().as_nanos() / 1_000_000,
-            switches,
-            exits,
-            nmis: machine::nmis(),
             received_frames: net.received_frames,
             received_bytes: net.received_bytes,
             sent_frames: net.sent_frames,
             sent_bytes: net.sent_bytes,
-            dropped,
+            dropped: net.dropped_malformed
+                + net.dropped_fragments
+                + net.dropped_checksum
+                + net.dropped_foreign
+                + net.dropped_device_full
+                + net.dropped_too_long,
             connections: net.connections,
             accepted: net.accepted,
             refused: net.refused_backlog + net.refused_memory,
             timed_out: net.timed_out,
             retransmits: net.retransmits,
-            heap_bytes: machine::heap::statistics().used,
-            free_bytes: machine::frames::statistics().free * PAGE,
-            control: Control::now(),
         }
     }
 
-    /// A name and a number a line.
-    pub fn text(&self) -> String {
-        let exits = self.exits.iter().map(|(kind, count)| format!("exits.{kind:<14} {count}\n"));
-        let numbers = [
-            ("uptime_ms", self.uptime_ms),
-            ("switches", self.switches),
-            ("nmis", self.nmis),
+    fn named(&self) -> [(&'static str, u64); 10] {
+        [
             ("received_frames", self.received_frames),
             ("received_bytes", self.received_bytes),
             ("sent_frames", self.sent_frames),
@@ -165,18 +172,51 @@ impl Counters {
             ("refused", self.refused),
             ("timed_out", self.timed_out),
             ("retransmits", self.retransmits),
-            ("heap_bytes", self.heap_bytes as u64),
-            ("free_bytes", self.free_bytes),
-            ("control.open", self.control.open),
-            ("control.commands", self.control.commands),
-            ("control.refused", self.control.refused),
-        ];
-        let lines = numbers.iter().map(|(name, number)| format!("{name:<20} {number}\n"));
+        ]
+    }
+}
+
+impl Counters {
+    /// As they are.
+    pub fn now() -> Self {
+        let Mode { switches, exits, .. } = modes::mode();
+        Self {
+            uptime_ms: Instant::now().as_nanos() / 1_000_000,
+            switches,
+            exits,
+            nmis: machine::nmis(),
+            network: Traffic::of(Network::Main),
+            heap_bytes: machine::heap::statistics().used,
+            free_bytes: machine::frames::statistics().free * PAGE,
+            control: Control::now(Traffic::of),
+        }
+    }
+
+    /// A name and a number a line.
+    pub fn text(&self) -> String {
+        let exits = self.exits.iter().map(|(kind, count)| format!("exits.{kind:<14} {count}\n"));
+        let counts = [("uptime_ms", self.uptime_ms), ("switches", self.switches), ("nmis", self.nmis)];
+        let memory = [("heap_bytes", self.heap_bytes as u64), ("free_bytes", self.free_bytes)];
+        let Control { open, commands, refused, ref network } = self.control;
+        let control = [("open", open), ("commands", commands), ("refused", refused)];
+        let own = network
+            .iter()
+            .flat_map(Traffic::named)
+            .map(|(name, number)| (format!("control.network.{name}"), number));
+        let numbers = counts
+            .into_iter()
+            .chain(self.network.named())
+            .chain(memory)
+            .map(|(name, number)| (name.to_string(), number))
+            .chain(control.map(|(name, number)| (format!("control.{name}"), number)))
+            .chain(own);
+        let lines = numbers.map(|(name, number)| format!("{name:<20} {number}\n"));
         lines.chain(exits).collect()
     }
 
-    /// Bytes received and sent since an earlier reading.
+    /// Bytes received and sent on the main network since an earlier reading.
     pub fn traffic_since(&self, before: &Self) -> (u64, u64) {
-        (self.received_bytes - before.received_bytes, self.sent_bytes - before.sent_bytes)
+        let (now, before) = (&self.network, &before.network);
+        (now.received_bytes - before.received_bytes, now.sent_bytes - before.sent_bytes)
     }
 }

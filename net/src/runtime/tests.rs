@@ -1,7 +1,8 @@
-//! The one running network, over a cable to a stack that the test drives. One test, because there is one network.
+//! The running networks, over cables to stacks that the test drives. One test, because there is one of each.
 
 use super::*;
-use crate::stack::tests::fake::{Fake, Host, no_waker};
+use crate::stack::Id;
+use crate::stack::tests::fake::{Fake, Host, no_waker, random};
 use crate::{
     BindError, ConnectError, DnsError, Ipv4Config, ListenOptions, TcpListener, TcpStream, UdpSocket,
     blocking, dns,
@@ -10,7 +11,9 @@ use core::net::{Ipv4Addr, SocketAddr};
 use drivers_api::*;
 use machine::thread::block_on;
 use std::collections::VecDeque;
-use std::sync::Mutex as HostMutex;
+use std::string::ToString;
+use std::sync::{Barrier, Mutex as HostMutex};
+use std::thread::JoinHandle;
 
 type Queue = Arc<HostMutex<VecDeque<Vec<u8>>>>;
 
@@ -84,7 +87,55 @@ struct Peer {
     handle: Handle,
 }
 
+/// A device at a cable, and the cable's ends.
+fn cable(last: u8) -> (Box<Cable>, Queue, Queue) {
+    let (to_us, from_us) = (Queue::default(), Queue::default());
+    let fake = Fake::new(last, Offloads { tx_checksum: true, tso4: true, tso6: false, max_tso: 60000 });
+    (Box::new(Cable { fake, to_us: to_us.clone(), from_us: from_us.clone() }), to_us, from_us)
+}
+
 impl Peer {
+    /// Starts a network. Whatever network it is, we are 10.0.0.2 and the other end is 10.0.0.1.
+    fn of(network: Network, last: u8) -> Self {
+        let (device, to_them, from_them) = cable(last);
+        let handle = network.start(device, &config(), random).unwrap();
+        assert!(network.is_running() && network.addresses().contains(&(us(0).ip(), 24)));
+        Self { host: Host::new(1, Offloads::default()), to_them, from_them, handle }
+    }
+
+    /// What a thread of ours returns.
+    fn ended<T>(&mut self, thread: JoinHandle<T>) -> T {
+        let mut thread = Some(thread);
+        self.until(|_, _| match thread.take_if(|thread| thread.is_finished()) {
+            Some(thread) => Poll::Ready(thread.join().unwrap()),
+            None => Poll::Pending,
+        })
+    }
+
+    /// What comes of opening a connection.
+    fn connect(&mut self, port: u16) -> Result<Id, ConnectError> {
+        let options = ListenOptions::default();
+        let id = self.host.stack.connect(Instant::now().as_nanos(), us(port), &options)?;
+        self.until(|stack, _| stack.connected(id, no_waker())).map(|()| id)
+    }
+
+    /// Goes on until no connection is left and nothing is under way.
+    fn settle(&mut self) {
+        let (network, cable) = (self.handle.0, [self.to_them.clone(), self.from_them.clone()]);
+        self.until(|_, _| {
+            let is_over = network.statistics().connections == 0;
+            let is_quiet = cable.iter().all(|queue| queue.lock().unwrap().is_empty());
+            if is_over && is_quiet { Poll::Ready(()) } else { Poll::Pending }
+        });
+    }
+
+    /// The next bytes of a connection.
+    fn read(&mut self, id: Id) -> Vec<u8> {
+        let mut buffer = [0; 100];
+        let count = self.until(|stack, _| stack.read(id, no_waker(), &mut buffer)).unwrap();
+        buffer[..count].to_vec()
+    }
+
     fn turn(&mut self) {
         self.host.device.received.extend(self.from_them.lock().unwrap().drain(..));
         self.host.poll(Instant::now().as_nanos());
@@ -107,6 +158,12 @@ impl Peer {
     }
 }
 
+fn config() -> Config {
+    let address = Ipv4Addr::new(10, 0, 0, 2);
+    let ipv4 = Ipv4Config::Static { address, prefix: 24, gateway: None, dns: None };
+    Config { ipv4, ..Config::default() }
+}
+
 fn us(port: u16) -> SocketAddr {
     SocketAddr::from(([10, 0, 0, 2], port))
 }
@@ -114,30 +171,14 @@ fn us(port: u16) -> SocketAddr {
 #[test]
 fn sockets_work_from_threads_and_tasks() {
     let port = TcpListener::bind(7, ListenOptions::default()).map(|listener| listener.port());
-    assert_eq!(port, Err(BindError::NotStarted));
+    assert_eq!((port, Network::Main.is_running()), (Err(BindError::NotStarted), false));
     let peer_address = SocketAddr::from(([10, 0, 0, 1], 99));
     assert_eq!(block_on(TcpStream::connect(peer_address)).err(), Some(ConnectError::NotStarted));
     assert_eq!(block_on(dns::resolve("name")), Err(DnsError::NotStarted));
 
-    let (to_us, from_us) = (Queue::default(), Queue::default());
-    let fake = Fake::new(2, Offloads { tx_checksum: true, tso4: true, tso6: false, max_tso: 60000 });
-    let device = Box::new(Cable { fake, to_us: to_us.clone(), from_us: from_us.clone() });
-    let address = Ipv4Addr::new(10, 0, 0, 2);
-    let ipv4 = Ipv4Config::Static { address, prefix: 24, gateway: None, dns: None };
-    let config = Config { ipv4, ..Config::default() };
-    let handle = start(device, config.clone(), crate::stack::tests::fake::random).unwrap();
-    let again = Box::new(Cable {
-        fake: Fake::new(2, Offloads::default()),
-        to_us: to_us.clone(),
-        from_us: from_us.clone(),
-    });
-    assert_eq!(
-        start(again, config, crate::stack::tests::fake::random).err(),
-        Some(StartError::AlreadyStarted)
-    );
-    assert!(addresses().contains(&(address.into(), 24)));
-    let host = Host::new(1, Offloads::default());
-    let mut peer = Peer { host, to_them: to_us, from_them: from_us, handle };
+    let mut peer = Peer::of(Network::Main, 2);
+    let again = Network::Main.start(cable(2).0, &config(), random);
+    assert_eq!(again.err(), Some(StartError::AlreadyStarted));
 
     // An echo server of blocking calls.
     let listener = TcpListener::bind(7, ListenOptions::default()).unwrap();
@@ -151,9 +192,7 @@ fn sockets_work_from_threads_and_tasks() {
             }
         }
     });
-    let options = ListenOptions::default();
-    let id = peer.host.stack.connect(Instant::now().as_nanos(), us(7), &options).unwrap();
-    peer.until(|stack, _| stack.connected(id, no_waker())).unwrap();
+    let id = peer.connect(7).unwrap();
     let text: Vec<u8> = (0..200_000u32).map(|index| index as u8).collect();
     let (mut sent, mut echo) = (0, Vec::new());
     let mut buffer = [0; 8192];
@@ -168,15 +207,10 @@ fn sockets_work_from_threads_and_tasks() {
     }
     assert!(echo == text);
     peer.host.stack.shutdown(id);
-    let mut server = Some(server);
-    let seen = peer.until(|_, _| match server.take_if(|server| server.is_finished()) {
-        Some(server) => Poll::Ready(server.join().unwrap()),
-        None => Poll::Pending,
-    });
-    assert_eq!(seen, peer.host.stack.ends(id).unwrap().0);
+    assert_eq!(peer.ended(server), peer.host.stack.ends(id).unwrap().0);
 
     // A client of asynchronous calls.
-    peer.host.stack.listen(99, options).unwrap();
+    peer.host.stack.listen(99, ListenOptions::default()).unwrap();
     let client = std::thread::spawn(move || {
         block_on(async {
             let stream = TcpStream::connect(peer_address).await.unwrap();
@@ -208,10 +242,78 @@ fn sockets_work_from_threads_and_tasks() {
     assert_eq!(peer.until(|stack, _| stack.udp_receive(udp, no_waker(), &mut buffer)), (8, us(53)));
     server.join().unwrap();
 
-    handle.announce();
-    handle.with_device(|device| assert_eq!(device.name(), "cable"));
+    peer.handle.with_device(|device| assert_eq!(device.name(), "cable"));
     assert_eq!(block_on(dns::resolve("name")), Err(DnsError::NoServer));
     assert_eq!(block_on(dns::resolve("10.1.2.3")), Ok(Vec::from(["10.1.2.3".parse().unwrap()])));
-    let statistics = statistics();
+    let statistics = Network::Main.statistics();
     assert_eq!((statistics.accepted, statistics.connected, statistics.dropped_checksum), (1, 1, 0));
+    networks_are_apart(peer);
+}
+
+/// With equal addresses, and listeners on equal ports.
+fn networks_are_apart(main: Peer) {
+    const PORT: u16 = 7000;
+    let bind = |port, network| TcpListener::bind(port, ListenOptions { network, ..ListenOptions::default() });
+    // Nowhere rather than on the other network.
+    assert_eq!(bind(PORT, Network::Control).err(), Some(BindError::NotStarted));
+    assert!(!Network::Control.is_running() && Network::Control.addresses().is_empty());
+    let mut peers = [main, Peer::of(Network::Control, 3)];
+    let networks = [Network::Main, Network::Control];
+    let texts = networks.map(|network| network.to_string());
+
+    // Served at once: each server waits until the other has a connection, too.
+    let barrier = Arc::new(Barrier::new(2));
+    let servers = networks.map(|network| {
+        let (listener, barrier) = (bind(PORT, network).unwrap(), barrier.clone());
+        assert_eq!(bind(PORT, network).err(), Some(BindError::InUse));
+        std::thread::spawn(move || {
+            let stream = listener.accept_blocking();
+            barrier.wait();
+            blocking::write_all(&stream, network.to_string().as_bytes()).unwrap();
+            let count = blocking::read(&stream, &mut [0; 1]).unwrap();
+            drop(stream);
+            // On whichever network it was.
+            flush();
+            count
+        })
+    });
+    let ids = peers.each_mut().map(|peer| peer.connect(PORT).unwrap());
+    for ((peer, id), text) in peers.iter_mut().zip(ids).zip(&texts) {
+        assert_eq!(peer.read(id), text.as_bytes());
+        peer.host.stack.shutdown(id);
+    }
+    for (peer, server) in peers.iter_mut().zip(servers) {
+        assert_eq!(peer.ended(server), 0);
+    }
+
+    // A listener of one is not there on the other, and what goes on in one does not show in the other.
+    for (index, network) in networks.into_iter().enumerate() {
+        peers.iter_mut().for_each(Peer::settle);
+        let _listener = bind(PORT + 1, network).unwrap();
+        let (other, before) = (1 - index, networks[1 - index].statistics());
+        let id = peers[index].connect(PORT + 1).unwrap();
+        assert_eq!(networks[other].statistics(), before);
+        peers[index].host.stack.abort(id);
+        assert_eq!(peers[other].connect(PORT + 1).err(), Some(ConnectError::Refused));
+    }
+
+    // Nor are the neighbors of one told of the other.
+    for (index, mac) in [(0, 2), (1, 3)] {
+        peers.iter().for_each(|peer| peer.from_them.lock().unwrap().clear());
+        peers[index].handle.announce();
+        let told =
+            |peer: &Peer| peer.from_them.lock().unwrap().iter().any(|frame| is_announcement(frame, mac));
+        assert_eq!((told(&peers[index]), told(&peers[1 - index])), (true, false));
+    }
+}
+
+/// ARP for our own address, from our Ethernet address (RFC 5227, 3), to all.
+fn is_announcement(frame: &[u8], last: u8) -> bool {
+    let IpAddr::V4(address) = us(0).ip() else { return false };
+    let mac = [2, 0, 0, 0, 0, last];
+    frame.len() == 42
+        && frame[..12] == [&[0xff; 6], &mac[..]].concat()
+        && frame[12..14] == [8, 6]
+        && frame[22..28] == mac
+        && [&frame[28..32], &frame[38..42]] == [address.octets(); 2]
 }

@@ -16,7 +16,7 @@ impl Stack {
         match self.common.set.get_mut::<dhcpv4::Socket<'_>>(handle).poll() {
             Some(dhcpv4::Event::Configured(lease)) => {
                 let (cidr, router, servers) = (lease.address, lease.router, lease.dns_servers.clone());
-                log::info!("address {cidr} by DHCP");
+                log::info!("address {cidr} by DHCP on {}", self.output.link.mac);
                 self.set_ipv4(Some((cidr.address(), cidr.prefix_len())), router, &servers);
             }
             Some(dhcpv4::Event::Deconfigured) => self.set_ipv4(None, None, &[]),

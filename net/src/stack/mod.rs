@@ -1,7 +1,7 @@
 //! The network stack as a pure machine: frames, calls and the time go in, frames and wakers come out.
 //!
-//! Nothing here waits, sleeps or locks, so that all of it is tested on the host. [`crate::runtime`] holds the one stack
-//! of the system. Times are nanoseconds since boot.
+//! Nothing here waits, sleeps or locks, so that all of it is tested on the host. [`crate::runtime`] holds the
+//! system's stacks. Times are nanoseconds since boot.
 //!
 //! smoltcp does the protocols. What surrounds it:
 //! - Every TCP connection is alone in a socket set. Segments are told apart by a hash table before smoltcp sees them, and

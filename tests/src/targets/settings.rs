@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
 
 use machine::bootinfo::{CommandLine, setting};
+use net::{Network, Nic};
 
 /// Settings as all rooms read them.
 pub fn settings(input: &[u8]) {
@@ -15,8 +16,15 @@ pub fn settings(input: &[u8]) {
         }
     }
     // A wrong setting is an error to be shown.
-    if let Err(error) = net::Config::parse(kept(line.as_str())) {
-        assert!(!error.to_string().is_empty());
+    for network in [Network::Main, Network::Control] {
+        if let Err(error) = net::Config::parse(network, kept(line.as_str())) {
+            assert!(!error.to_string().is_empty());
+        }
+    }
+    match Nic::of_control(line.as_str()) {
+        Ok(Some(nic)) => assert_eq!(Nic::of_control(&format!("control.nic={nic}")), Ok(Some(nic))),
+        Ok(None) => {}
+        Err(error) => assert!(error.to_string().contains("control.")),
     }
 }
 
@@ -40,6 +48,8 @@ pub(super) fn seeds() -> Vec<Vec<u8>> {
         "ip6=fd00::2/64,gw=fe80::1 hostname=quick-silver",
         "ip=off ip6=auto kv.requirepass=secret kv.maxmemory=18446744073709551615gb",
         "ip=1.2.3.4/33 ip6=::/129",
+        "control.nic=net1 control.ip=10.0.3.2/24,gw=10.0.3.1 control.ip6=auto control.port=22",
+        "ip=off control.nic=52:54:00:71:73:01",
     ];
     lines.iter().map(|line| line.as_bytes().to_vec()).collect()
 }
