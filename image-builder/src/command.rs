@@ -3,8 +3,8 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use crate::config::{Boot, Config, MachineType, Medium, Network, Nic};
-use crate::ports::Granted;
+use crate::config::{Boot, CONTROL_MAC, Config, MachineType, Medium, Network, Nic};
+use crate::ports::{self, Granted};
 
 /// Where the machine's serial line goes, besides its log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,8 +114,9 @@ fn bus(machine: MachineType) -> &'static str {
 fn boot(line: &mut Line, config: &Config, files: &Files) {
     if config.boot == Boot::Direct {
         line.option("-kernel", files.image.clone());
-        if !config.command_line.is_empty() {
-            line.option("-append", config.command_line.clone());
+        let settings = config.kernel_settings();
+        if !settings.is_empty() {
+            line.option("-append", settings);
         }
         return;
     }
@@ -136,26 +137,41 @@ fn boot(line: &mut Line, config: &Config, files: &Files) {
     line.option("-device", format!("{device},drive=medium,bootindex=0"));
 }
 
+/// The network of the control NIC; QEMU's other one is 10.0.2.0/24.
+const CONTROL_NET: &str = ",net=10.0.3.0/24";
+
 fn network(line: &mut Line, config: &Config, ports: &[Granted]) {
-    // An empty ROM file keeps the firmware from loading network boot code that nobody needs.
-    let card = match config.nic {
-        Nic::Virtio if config.machine == MachineType::Microvm => "virtio-net-device,netdev=net0".to_owned(),
-        Nic::Virtio => "virtio-net-pci,netdev=net0,romfile=".to_owned(),
-        nic => format!("{nic},netdev=net0,romfile="),
-    };
     match &config.network {
         Network::User => {
-            let mut netdev = "user,id=net0".to_owned();
-            for port in ports {
-                netdev.push_str(&format!(",hostfwd=tcp:127.0.0.1:{}-:{}", port.host, port.guest));
+            let is_control = |port: &&Granted| config.control_nic && ports::CONTROL.contains(&port.guest);
+            let (control, others): (Vec<_>, Vec<_>) = ports.iter().partition(is_control);
+            line.option("-netdev", user_network("net0", "", &others));
+            line.option("-device", card(config, "net0"));
+            if config.control_nic {
+                line.option("-netdev", user_network("net1", CONTROL_NET, &control));
+                line.option("-device", format!("{},mac={CONTROL_MAC}", card(config, "net1")));
             }
-            line.option("-netdev", netdev);
-            line.option("-device", card);
         }
         Network::Tap { interface } => {
             line.option("-netdev", format!("tap,id=net0,ifname={interface},script=no,downscript=no"));
-            line.option("-device", format!("{card},mac={}", mac(interface)));
+            line.option("-device", format!("{},mac={}", card(config, "net0"), mac(interface)));
         }
+    }
+}
+
+fn user_network(id: &str, options: &str, ports: &[&Granted]) -> String {
+    let forward = |port: &&Granted| format!(",hostfwd=tcp:127.0.0.1:{}-:{}", port.host, port.guest);
+    format!("user,id={id}{options}{}", ports.iter().map(forward).collect::<String>())
+}
+
+fn card(config: &Config, network: &str) -> String {
+    // An empty ROM file keeps the firmware from loading network boot code that nobody needs.
+    match config.nic {
+        Nic::Virtio if config.machine == MachineType::Microvm => {
+            format!("virtio-net-device,netdev={network}")
+        }
+        Nic::Virtio => format!("virtio-net-pci,netdev={network},romfile="),
+        nic => format!("{nic},netdev={network},romfile="),
     }
 }
 
@@ -213,6 +229,32 @@ mod tests {
         ] {
             assert!(line.contains(part), "{part} in {line}");
         }
+    }
+
+    #[test]
+    fn a_control_nic_has_the_operators_ports() {
+        let ports = [(6379, 1234), (22, 1235), (9100, 1236)];
+        let ports =
+            ports.map(|(guest, host)| Granted { name: ports::service(guest), guest, host, instead_of: None });
+        let networks = |control_nic| {
+            let mut line = Line::default();
+            network(&mut line, &Config { control_nic, ..Config::default() }, &ports);
+            line.0.iter().map(|word| word.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")
+        };
+        let forward = |host, guest| format!(",hostfwd=tcp:127.0.0.1:{host}-:{guest}");
+        let [kv, ssh, metrics] = [forward(1234, 6379), forward(1235, 22), forward(1236, 9100)];
+        assert_eq!(
+            networks(true),
+            format!(
+                "-netdev user,id=net0{kv} -device virtio-net-pci,netdev=net0,romfile= \
+                 -netdev user,id=net1,net=10.0.3.0/24{ssh}{metrics} \
+                 -device virtio-net-pci,netdev=net1,romfile=,mac=52:54:00:71:73:01"
+            )
+        );
+        assert_eq!(
+            networks(false),
+            format!("-netdev user,id=net0{kv}{ssh}{metrics} -device virtio-net-pci,netdev=net0,romfile=")
+        );
     }
 
     #[test]

@@ -53,6 +53,8 @@ pub enum ConfigError {
     Bochs(#[from] BochsError),
     #[error("--forward needs the user network; a machine on a tap device is reached at its own address")]
     ForwardOnTap,
+    #[error("--control-nic needs the user network: leave --tap out")]
+    ControlNicOnTap,
 }
 
 choice! {
@@ -118,6 +120,9 @@ pub enum Network {
     Tap { interface: String },
 }
 
+/// The Ethernet address of the operators' network card: the order in which a machine finds its cards is its own affair.
+pub const CONTROL_MAC: &str = "52:54:00:71:73:01";
+
 /// A port of the guest to be reached at a port of the host's loopback address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Forward {
@@ -151,10 +156,12 @@ pub struct Config {
     pub memory: Memory,
     pub nic: Nic,
     pub network: Network,
+    /// A second network card like the first, on a user network of its own, for the operators alone.
+    pub control_nic: bool,
     /// A disk image, raw or qcow2, attached as virtio-blk.
     pub disk: Option<PathBuf>,
     pub forwards: Vec<Forward>,
-    /// The kernel's command line.
+    /// The kernel's command line, without what the machine adds to it: see [`Config::kernel_settings`].
     pub command_line: String,
     /// One instruction is one nanosecond of guest time (`-icount shift=0`): repeatable counts of instructions.
     pub icount: bool,
@@ -176,6 +183,7 @@ impl Default for Config {
             memory: Memory::mebibytes(512),
             nic: Nic::default(),
             network: Network::default(),
+            control_nic: false,
             disk: None,
             forwards: Vec::new(),
             command_line: String::new(),
@@ -210,7 +218,18 @@ impl Config {
         if self.network != Network::User && !self.forwards.is_empty() {
             return Err(ConfigError::ForwardOnTap);
         }
+        if self.network != Network::User && self.control_nic {
+            return Err(ConfigError::ControlNicOnTap);
+        }
         Ok(())
+    }
+
+    /// The kernel's whole command line.
+    pub fn kernel_settings(&self) -> String {
+        let own = self.control_nic.then(|| format!("control.nic={CONTROL_MAC}"));
+        let given = Some(self.command_line.clone()).filter(|line| !line.is_empty());
+        // The last of equal settings counts: what is given.
+        own.into_iter().chain(given).collect::<Vec<_>>().join(" ")
     }
 }
 
@@ -236,5 +255,18 @@ mod tests {
         assert_eq!(Config { boot: Boot::Uefi, ..microvm }.validate(), Err(ConfigError::MicrovmBoot));
         assert_eq!(Config { cpus: 65, ..Config::default() }.validate(), Err(ConfigError::Cpus(65)));
         assert_eq!(Config { cpus: 0, ..Config::default() }.validate(), Err(ConfigError::Cpus(0)));
+        let tap = Network::Tap { interface: "tap0".into() };
+        let control = Config { network: tap, control_nic: true, ..Config::default() };
+        assert_eq!(control.validate(), Err(ConfigError::ControlNicOnTap));
+    }
+
+    #[test]
+    fn a_control_nic_is_told_to_the_kernel() {
+        let config =
+            |control_nic, line: &str| Config { control_nic, command_line: line.into(), ..Config::default() };
+        assert_eq!(config(false, "").kernel_settings(), "");
+        assert_eq!(config(false, "a=1").kernel_settings(), "a=1");
+        assert_eq!(config(true, "").kernel_settings(), "control.nic=52:54:00:71:73:01");
+        assert_eq!(config(true, "a=1").kernel_settings(), "control.nic=52:54:00:71:73:01 a=1");
     }
 }

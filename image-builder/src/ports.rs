@@ -25,6 +25,9 @@ pub const ALWAYS: &[Forward] = &[
     Forward { guest: 9100, host: 9100 },
 ];
 
+/// Guest ports that are reached through the control NIC of a machine that has one.
+pub const CONTROL: &[u16] = &[22, 9100];
+
 /// The name of what listens on a guest port; the number where it has none.
 pub fn service(guest: u16) -> String {
     SERVICES

@@ -81,6 +81,8 @@ fn wrong_usage_is_2_and_says_why() {
         (&["run", "nosuch"], "no application named 'nosuch'"),
         (&["run", "--memory", "47M"], "below the 48 MiB"),
         (&["run", "--tap", "tap0", "--forward", "7:0"], "needs the user network"),
+        (&["run", "--tap", "tap0", "--control-nic"], "needs the user network"),
+        (&["run", "--emulator", "bochs", "--control-nic"], "one network card"),
         (&["run", "--name", "a/b", "--elf", "/dev/null"], "machine name 'a/b'"),
         (&["stop", "../x"], "machine name '../x'"),
         (&["stop"], "NAME"),

@@ -26,6 +26,7 @@ fn boots(builder: Builder) {
 fn every_machine_type_boots_directly() {
     for machine in [MachineType::Q35, MachineType::Pc, MachineType::Microvm] {
         boots(stub().machine(machine).cpus(2));
+        boots(stub().machine(machine).control_nic());
     }
     boots(stub().nic(Nic::E1000).icount());
     boots(stub().nic(Nic::E1000e));

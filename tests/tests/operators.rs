@@ -4,16 +4,17 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, Shutdown, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use control::request::VERBS;
-use image_builder::Machine;
+use image_builder::config::CONTROL_MAC;
 use image_builder::control::{self as client, Keys, SERVICE, SSH_FAILED};
-use serde_json::Value;
+use image_builder::{Machine, MachineType, Nic};
+use serde_json::{Value, json};
 use tests::guest::{self, Guest, PATIENCE, image, image_for, wait_until};
 use tests::operator::{DONE, Operator, REFUSED, USAGE};
 use tests::{load, namespace, program};
@@ -336,4 +337,96 @@ fn a_flood_is_shed() {
     drop(operator);
     wait_until("an operator to be let in again", || ssh(&guest, &[], &["--", "version"]).0 == Some(0));
     guest.assert_serving();
+}
+
+/// Where a port of the machine is reached through one of its cards, from now on, whatever listens there.
+fn forwarded(guest: &Guest, card: &str, port: u16) -> SocketAddr {
+    let monitor = |line: &str| {
+        let answer = guest.qmp("human-monitor-command", json!({ "command-line": line })).unwrap();
+        answer.as_str().unwrap().to_owned()
+    };
+    assert_eq!(monitor(&format!("hostfwd_add {card} tcp:127.0.0.1:0-:{port}")), "");
+    // Below the card's name: protocol, descriptor, host's address and port, machine's address and port.
+    let table = monitor("info usernet");
+    let of_card = table.split("Hub").find(|part| part.contains(&format!("({card})"))).unwrap();
+    let rows = of_card.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let mut places =
+        rows.filter(|row| row.first() == Some(&"TCP[HOST_FORWARD]") && row[5] == port.to_string());
+    let row = places.next_back().unwrap_or_else(|| panic!("{table}"));
+    SocketAddr::from((Ipv4Addr::LOCALHOST, row[3].parse().unwrap()))
+}
+
+#[test]
+fn operators_have_a_nic_of_their_own() {
+    for (machine, nic) in [
+        (MachineType::Q35, Nic::Virtio),
+        // Without MSI: lines of both cards lead to one vector.
+        (MachineType::Q35, Nic::E1000),
+        (MachineType::Microvm, Nic::Virtio),
+    ] {
+        let guest = Guest::serving(guest::machine().machine(machine).nic(nic).cpus(2).control_nic());
+        let operator = Operator::of(&guest);
+        for mode in ["guest", "native"] {
+            assert_eq!(operator.toggle()["mode"], mode);
+            guest.assert_well();
+        }
+        for (card, port, said, answer) in [
+            ("net0", 22, "", ""),
+            ("net0", 6379, "PING\r\n", "+PONG\r\n"),
+            ("net1", 22, "", "SSH-2.0-"),
+            ("net1", 6379, "PING\r\n", ""),
+            ("net1", 80, "GET / HTTP/1.0\r\n\r\n", ""),
+        ] {
+            let stream = TcpStream::connect_timeout(&forwarded(&guest, card, port), PATIENCE).unwrap();
+            stream.set_read_timeout(Some(PATIENCE)).unwrap();
+            let heard = guest::exchange(stream, said.as_bytes());
+            let is_right =
+                if answer.is_empty() { heard.is_empty() } else { heard.starts_with(answer.as_bytes()) };
+            assert!(is_right, "{machine}, {nic}: {card}, port {port}: {}", heard.escape_ascii());
+        }
+
+        let status = operator.status();
+        let has = |network: &Value, address: &str| {
+            network["addresses"].as_array().unwrap().iter().any(|each| each == address)
+        };
+        let networks = [&status["network"], &status["control"]["network"]];
+        let [main, control] =
+            ["10.0.2.15/24", "10.0.3.15/24"].map(|address| networks.map(|it| has(it, address)));
+        assert_eq!((main, control), ([true, false], [false, true]), "{status}");
+        let stats = operator.ask("stats").1;
+        let counts =
+            [&stats, &stats["control"]["network"]].map(|network| network["accepted"].as_u64().unwrap());
+        assert!(counts.iter().all(|count| *count > 0), "{stats}");
+        let (_, devices) = operator.ask("device list");
+        let cards: Vec<&Value> = devices["devices"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|device| device["name"].as_str().unwrap().starts_with("net"))
+            .collect();
+        assert!(cards.len() == 2 && cards.iter().all(|card| card["state"] == "active"), "{devices}");
+        for card in cards {
+            let what = card["what"].as_str().unwrap();
+            assert_eq!(what.starts_with(CONTROL_MAC), what.ends_with("control network"), "{devices}");
+        }
+        let findings = operator.tell("doctor").out;
+        assert!(findings.contains("control network ok"), "{findings}");
+        guest.assert_well();
+    }
+}
+
+#[test]
+fn without_the_nic_they_were_promised_operators_are_served_nowhere() {
+    for (setting, why) in [
+        ("control.nic=net1", "there is no network card net1"),
+        ("control.nic=eth1", "`eth1` is neither"),
+        ("control.ip=10.0.3.2/24", "needs control.nic"),
+    ] {
+        let guest = Guest::serving(guest::machine().append(setting));
+        for line in [why, "control: without its network it listens nowhere"] {
+            guest.wait_for_line(line, PATIENCE).unwrap();
+        }
+        assert_eq!(guest::exchange(guest.connect(SERVICE), b""), b"", "{setting}");
+        guest.assert_well();
+    }
 }

@@ -129,6 +129,8 @@ pub enum BochsError {
     Nic(Nic),
     #[error("on Bochs there is the user network only, no tap device")]
     Tap,
+    #[error("in Bochs a machine has one network card: leave --control-nic out")]
+    ControlNic,
     #[error("Bochs has no virtio disk")]
     Disk,
     #[error("Bochs counts instructions in any case: leave --icount out")]
@@ -197,6 +199,8 @@ impl Config {
             BochsError::Nic(self.nic)
         } else if self.network != Network::User {
             BochsError::Tap
+        } else if self.control_nic {
+            BochsError::ControlNic
         } else if self.disk.is_some() {
             BochsError::Disk
         } else if self.icount {
@@ -241,6 +245,7 @@ mod tests {
             (Config { medium: Medium::Usb, ..machine() }, BochsError::Medium(Medium::Usb)),
             (Config { nic: Nic::Virtio, ..machine() }, BochsError::Nic(Nic::Virtio)),
             (Config { network: Network::Tap { interface: "tap0".into() }, ..machine() }, BochsError::Tap),
+            (Config { control_nic: true, ..machine() }, BochsError::ControlNic),
             (Config { disk: Some("disk".into()), ..machine() }, BochsError::Disk),
             (Config { icount: true, ..machine() }, BochsError::Icount),
             (

@@ -128,6 +128,13 @@ impl Builder {
         self
     }
 
+    /// Adds a network card for the operators alone, and forwards their ports through that. A [`Builder::boot_image`] has to
+    /// be told of it when it is built.
+    pub fn control_nic(mut self) -> Self {
+        self.config.control_nic = true;
+        self
+    }
+
     pub fn disk(mut self, image: &Path) -> Self {
         self.config.disk = Some(image.to_owned());
         self

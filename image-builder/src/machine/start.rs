@@ -165,7 +165,7 @@ impl Builder {
             return Ok(elf.to_owned());
         }
         let image = directory.join("boot.iso");
-        image::iso(elf, &self.config.command_line, &image)?;
+        image::iso(elf, &self.config.kernel_settings(), &image)?;
         Ok(image)
     }
 

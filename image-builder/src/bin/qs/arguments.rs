@@ -256,6 +256,9 @@ pub struct RunOptions {
     /// [default: virtio; in Bochs e1000]
     #[arg(long, value_parser = choice(Nic::ALL))]
     pub nic: Option<Nic>,
+    /// Add a network card for the operators alone: SSH and metrics are reached through it, and nothing else is
+    #[arg(long)]
+    pub control_nic: bool,
     /// Attach a disk image, raw or qcow2, as a virtio disk
     #[arg(long, value_name = "FILE")]
     pub disk: Option<PathBuf>,
@@ -313,6 +316,7 @@ impl RunOptions {
             memory: self.memory.unwrap_or(default.memory),
             nic: self.nic.unwrap_or(default.nic),
             network: self.tap.clone().map_or(Network::User, |interface| Network::Tap { interface }),
+            control_nic: self.control_nic,
             disk: self.disk.clone(),
             forwards: self.forward.clone(),
             command_line: self.append.join(" "),
@@ -391,6 +395,7 @@ mod tests {
         let config = options.config().unwrap();
         assert_eq!((options.app.as_str(), config.cpus, config.memory), ("kv", 1, Memory::mebibytes(512)));
         assert_eq!((config.machine, config.boot, config.nic), (MachineType::Q35, Boot::Direct, Nic::Virtio));
+        assert!(!config.control_nic && run("--control-nic").unwrap().config().unwrap().control_nic);
     }
 
     #[test]
@@ -418,9 +423,15 @@ mod tests {
         assert_eq!(amd.emulator, Emulator::Bochs(Bochs::of(Some(Vendor::Amd), None).unwrap()));
         assert_eq!((amd.cpus, amd.memory, amd.validate()), (2, Memory::mebibytes(64), Ok(())));
         assert!(config("--vendor amd --cpu-model tigerlake").is_err());
-        for words in
-            ["--machine q35", "--nic virtio", "--boot direct", "--tap t", "--icount", "--qemu-arg -S"]
-        {
+        for words in [
+            "--machine q35",
+            "--nic virtio",
+            "--boot direct",
+            "--tap t",
+            "--control-nic",
+            "--icount",
+            "--qemu-arg -S",
+        ] {
             assert!(config(words).unwrap().validate().is_err(), "{words}");
         }
         assert!(run("--vendor amd").unwrap().config().is_err());

@@ -71,8 +71,9 @@ fn announce(machine: &Machine) {
         Emulator::Qemu => String::new(),
         Emulator::Bochs(bochs) => format!(" in Bochs ({})", bochs.model),
     };
+    let control = if config.control_nic { ", and another for control" } else { "" };
     output::progress(format_args!(
-        "machine '{}' boots {door}{place}: {}, {} CPU{plural}, {} memory, {}",
+        "machine '{}' boots {door}{place}: {}, {} CPU{plural}, {} memory, {}{control}",
         machine.name(),
         config.machine,
         config.cpus,
