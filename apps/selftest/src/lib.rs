@@ -7,6 +7,8 @@
 #![expect(unsafe_code, reason = "registers are filled and compared")]
 extern crate alloc;
 
+#[cfg(bare_metal)]
+mod beneath;
 mod locks;
 mod registers;
 mod state;
@@ -50,6 +52,7 @@ const SWITCH_TESTS: &[(&str, Test)] = &[
     ("of many requests one wins", switch::requests_compete),
     ("a wild write to the VMM is stopped", switch::a_wild_write_is_stopped),
     ("registers of the VMM are guarded", switch::msrs_are_guarded),
+    ("the VMM does not need what the system may switch off", beneath::sse_may_be_switched_off),
     ("ticks go on while the machine toggles", switch::ticks_go_on),
     ("an interrupt at each instruction of a switch comes once", switch::interrupts_sweep),
 ];

@@ -10,7 +10,7 @@ use core::arch::x86_64::__cpuid;
 use core::sync::atomic::{AtomicBool, Ordering};
 use machine::cpu::{self, msr};
 use mode::bare::inject::{Fault, arm, disarm};
-use mode::bare::{RequestError, look, request};
+use mode::bare::{CpuError, RequestError, look, request};
 use mode::{Outcome, Phase, Refused};
 use vmm::call::Count;
 use x86defs::registers::msr as number;
@@ -87,6 +87,28 @@ pub fn registers_survive(env: &'static Env) -> Result<(), &'static str> {
     Ok(())
 }
 
+/// All of them.
+const FAULTS: [Fault; 9] = [
+    Fault::Prepare,
+    Fault::Prepared,
+    Fault::Launch,
+    Fault::Launched,
+    Fault::Controls,
+    Fault::Host,
+    Fault::Guest,
+    Fault::Absent,
+    Fault::Slow,
+];
+
+fn is_of_going_over(fault: Fault) -> bool {
+    matches!(fault, Fault::Launch | Fault::Launched) || is_refusal(fault)
+}
+
+/// Whether it is the CPU that refuses.
+fn is_refusal(fault: Fault) -> bool {
+    matches!(fault, Fault::Controls | Fault::Host | Fault::Guest)
+}
+
 /// Each fault on each CPU in each direction: refused with the CPU's number, all together as before, and the next works.
 pub fn faults_roll_back(env: &'static Env) -> Result<(), &'static str> {
     let here = Arc::new(AtomicBool::new(false));
@@ -96,11 +118,11 @@ pub fn faults_roll_back(env: &'static Env) -> Result<(), &'static str> {
         move || {
             here.store(true, Ordering::SeqCst);
             for cpu in 0..env.cpus() {
-                for fault in [Fault::Prepare, Fault::Launch, Fault::Absent, Fault::Slow] {
-                    let possible = cpu > 0 || matches!(fault, Fault::Prepare | Fault::Launch);
+                for fault in FAULTS {
+                    let possible = cpu > 0 || !matches!(fault, Fault::Absent | Fault::Slow);
                     for from in [Phase::Native, Phase::Guest] {
                         // Going over can only fail on the way in.
-                        if possible && !(fault == Fault::Launch && from == Phase::Guest) {
+                        if possible && !(is_of_going_over(fault) && from == Phase::Guest) {
                             one_fault(env, cpu, fault, from)?;
                         }
                     }
@@ -119,13 +141,14 @@ fn one_fault(env: &'static Env, cpu: usize, fault: Fault, from: Phase) -> Result
     arm(cpu, fault);
     let result = match fault {
         Fault::Absent | Fault::Slow => unanswered(cpu),
-        Fault::Prepare | Fault::Launch => request(None, LONG),
+        _ => request(None, LONG),
     };
     disarm();
     let as_expected = match fault {
         Fault::Absent | Fault::Slow => result == Err(RequestError::Refused(Refused::NoAnswer(cpu))),
-        Fault::Prepare | Fault::Launch => {
-            matches!(result, Err(RequestError::Refused(Refused::Failed(at, _))) if at == cpu)
+        _ => {
+            let failed = |at, error| at == cpu && (error != CpuError::Injected) == is_refusal(fault);
+            matches!(result, Err(RequestError::Refused(Refused::Failed(at, error))) if failed(at, error))
         }
     };
     if !as_expected {

@@ -187,9 +187,37 @@ pub(crate) fn send(apic_id: u32, vector: u8) {
     send_command(apic_id, u32::from(vector) | 1 << 14);
 }
 
-/// Sends a fixed interrupt to the CPU that runs this.
-pub fn send_to_self(vector: u8) {
-    send_command(0, u32::from(vector) | 1 << 14 | 1 << 18);
+/// How the local APIC of each CPU is reached: for the VMM, which does not rely on what the system keeps.
+#[derive(Clone, Copy, Debug)]
+pub struct Access {
+    x2apic: bool,
+    base: u64,
+}
+
+/// How it is reached. Stays so.
+pub fn access() -> Access {
+    Access { x2apic: is_x2apic(), base: BASE.load(Ordering::Relaxed) }
+}
+
+impl Access {
+    /// Sends a fixed interrupt to the CPU that runs this. Interrupts are off. Leaves the upper half of the command register alone,
+    /// which somebody beneath whom this runs may have written for a command of his own.
+    pub fn send_to_self(self, vector: u8) {
+        let command = u32::from(vector) | 1 << 14 | 1 << 18;
+        if self.x2apic {
+            // SAFETY: the ICR of x2APIC mode.
+            unsafe { wrmsr(msr::X2APIC + ICR_LOW / 16, u64::from(command)) };
+            return;
+        }
+        let register = (self.base + u64::from(ICR_LOW)) as *mut u32;
+        // SAFETY: `init` mapped the page of the local APIC at its physical address; so do the VMM's tables.
+        unsafe {
+            while register.read_volatile() & 1 << 12 != 0 {
+                core::hint::spin_loop();
+            }
+            register.write_volatile(command);
+        }
+    }
 }
 
 /// Sends a fixed interrupt to all CPUs but this one that have been started.

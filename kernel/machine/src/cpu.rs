@@ -182,13 +182,19 @@ pub fn hardware_random() -> Option<u64> {
     None
 }
 
-/// Whether interrupts are on.
+/// RFLAGS.
 #[inline]
-pub fn interrupts_enabled() -> bool {
+pub fn flags() -> u64 {
     let flags: u64;
     // SAFETY: reads RFLAGS through the stack.
     unsafe { asm!("pushfq", "pop {}", out(reg) flags, options(nomem, preserves_flags)) };
-    flags & 1 << 9 != 0
+    flags
+}
+
+/// Whether interrupts are on.
+#[inline]
+pub fn interrupts_enabled() -> bool {
+    flags() & 1 << 9 != 0
 }
 
 /// Switches interrupts off and tells whether they were on.

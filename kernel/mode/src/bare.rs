@@ -103,14 +103,23 @@ impl World for Machine {
         }
     }
 
+    fn ready(&self, direction: Direction) -> Result<(), CpuError> {
+        match direction {
+            Direction::Enter => self.monitor.ready().map_err(CpuError::Enter),
+            Direction::Leave => Ok(()),
+        }
+    }
+
     #[inline(always)]
     fn prepare(&self, cpu: usize, direction: Direction) -> Result<(), CpuError> {
         #[cfg(feature = "inject")]
         inject::before_prepare(cpu)?;
-        match direction {
-            Direction::Enter => self.monitor.prepare(cpu).map_err(CpuError::Enter),
-            Direction::Leave => Ok(()),
+        if direction == Direction::Enter {
+            self.monitor.prepare(cpu).map_err(CpuError::Enter)?;
         }
+        #[cfg(feature = "inject")]
+        inject::after_prepare(cpu).inspect_err(|_| self.undo(cpu, direction))?;
+        Ok(())
     }
 
     fn undo(&self, cpu: usize, direction: Direction) {
@@ -124,8 +133,15 @@ impl World for Machine {
         match direction {
             Direction::Enter => {
                 #[cfg(feature = "inject")]
-                inject::before_launch(cpu).inspect_err(|_| self.monitor.undo(cpu))?;
-                self.monitor.launch(cpu).map_err(CpuError::Enter)
+                inject::before_launch(&self.monitor, cpu).inspect_err(|_| self.monitor.undo(cpu))?;
+                let launched = self.monitor.launch(cpu).map_err(CpuError::Enter);
+                // What was spoiled is spoiled once.
+                #[cfg(feature = "inject")]
+                let launched = launched.inspect_err(|_| self.monitor.mend(cpu));
+                launched?;
+                #[cfg(feature = "inject")]
+                inject::after_launch(cpu).inspect_err(|_| self.monitor.leave())?;
+                Ok(())
             }
             Direction::Leave => {
                 self.monitor.leave();

@@ -84,6 +84,8 @@ pub trait World: Sync {
     fn without_interrupts<R>(&self, f: impl FnOnce() -> R) -> R;
     /// Looks beforehand whether a switch is sound at all. On a thread, before anybody is called.
     fn check(&self, direction: Direction) -> Result<(), Self::Error>;
+    /// What a switch does once and nobody undoes. On a thread, after [`World::check`], before anybody is called.
+    fn ready(&self, direction: Direction) -> Result<(), Self::Error>;
     /// Everything that can fail and can be undone.
     fn prepare(&self, cpu: usize, direction: Direction) -> Result<(), Self::Error>;
     /// Undoes a [`World::prepare`] that succeeded.

@@ -35,13 +35,6 @@ pub enum Refused<E> {
     Failed(usize, E),
 }
 
-impl<E> Refused<E> {
-    /// Whether it was the deadline that ended it.
-    pub const fn is_timeout(&self) -> bool {
-        matches!(self, Self::Pinned(_) | Self::NoAnswer(_))
-    }
-}
-
 impl<E: fmt::Display> fmt::Display for Refused<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -173,6 +166,7 @@ impl<W: World> Switch<W> {
         world.check(direction).map_err(|error| Refused::Failed(world.cpu(), error))?;
         loop {
             self.pins.wait(until).map_err(Refused::Pinned)?;
+            world.ready(direction).map_err(|error| Refused::Failed(world.cpu(), error))?;
             let ticks = world.ticks().saturating_add(world.ticks_of(until.saturating_since(Instant::now())));
             begin(figures, direction);
             let round = world.without_interrupts(|| {

@@ -45,6 +45,7 @@ struct Fake {
     fault: Mutex<Option<(usize, Fault)>>,
     calls: Vec<Mutex<Sender<()>>>,
     unsound: AtomicBool,
+    readied: AtomicUsize,
     start: Instant,
 }
 
@@ -90,6 +91,11 @@ impl World for Fake {
     fn check(&self, _: Direction) -> Result<(), Broken> {
         if self.unsound.load(Ordering::SeqCst) { Err(Broken::Check) } else { Ok(()) }
     }
+    fn ready(&self, _: Direction) -> Result<(), Broken> {
+        assert!(!self.unsound.load(Ordering::SeqCst), "the check comes first");
+        self.readied.fetch_add(1, Ordering::SeqCst);
+        Ok(())
+    }
     fn prepare(&self, cpu: usize, _: Direction) -> Result<(), Broken> {
         while self.fault(cpu) == Some(Fault::Slow) {
             std::thread::yield_now();
@@ -128,6 +134,7 @@ fn machine(cpus: usize, pins: Pins<'static>, f: impl FnOnce(&Arc<Switch<Fake>>))
         fault: Mutex::new(None),
         calls: calls.into_iter().map(Mutex::new).collect(),
         unsound: AtomicBool::new(false),
+        readied: AtomicUsize::new(0),
         start: Instant::now(),
     };
     let switch = Arc::new(Switch::new(fake, pins));
@@ -339,6 +346,8 @@ fn a_dry_run_tells_and_changes_nothing() {
         switch.world().unsound.store(true, Ordering::SeqCst);
         assert_eq!(switch.dry_run(None), Err(Refused::Failed(0, Broken::Check)));
         assert_eq!(switch.world().modes(), [false, false]);
+        // Nothing that could not be undone, either.
+        assert_eq!(switch.world().readied.load(Ordering::SeqCst), 0);
         assert_eq!(switch.figures(|figures| (figures.switches, figures.refusal.clone())), (0, None));
     });
 }

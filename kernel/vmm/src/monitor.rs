@@ -21,6 +21,7 @@ use machine::cpu::MAX_CPUS;
 use machine::memory::map::MemoryMap;
 use machine::memory::reserve::Reserve;
 use machine::state::CaptureError;
+use machine::virtualization::vmx::EnableError;
 use real::Real;
 
 pub use build::BuildError;
@@ -52,6 +53,10 @@ pub enum EnterError {
     Capture(CaptureError),
     /// The control block breaks a rule of the manual.
     Violation(Violation),
+    /// VMX can't be switched on.
+    NotEnabled(EnableError),
+    /// The CPU's control structure lacks a field: its encoding.
+    MissingField(u32),
     /// The CPU refused the control block, without saying why.
     Refused,
     /// The CPU refused the control block.
@@ -67,10 +72,28 @@ impl fmt::Display for EnterError {
             Self::Capture(error) => error.fmt(f),
             Self::Violation(violation) => write!(f, "the control block is not sound: {violation}"),
             Self::Entry(refusal) => refusal.fmt(f),
+            Self::NotEnabled(EnableError::Vmxon) => f.write_str("the CPU refused VMXON"),
+            Self::NotEnabled(EnableError::Vmcs) => f.write_str("the CPU refused VMCLEAR or VMPTRLD"),
+            Self::MissingField(encoding) => match x86defs::vmx::field::name(*encoding) {
+                Some(name) => write!(f, "the CPU's VMCS has no field {name}"),
+                None => write!(f, "the CPU's VMCS has no field {encoding:#x}"),
+            },
             Self::Refused => f.write_str("the CPU refused the control block"),
             Self::NoBlock => f.write_str("the monitor knows nothing of this CPU"),
         }
     }
+}
+
+/// A part of a control block, for the self test to spoil.
+#[cfg(feature = "inject")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// What is intercepted.
+    Controls,
+    /// What exits load.
+    Host,
+    /// What the entry loads.
+    Guest,
 }
 
 /// What differs by vendor.
@@ -164,6 +187,23 @@ impl Monitor {
     /// What a switch begins with: would this CPU's control block be accepted by the rules of the manual? Nothing is changed.
     pub fn check(&self) -> Result<(), EnterError> {
         machine::cpu::without_interrupts(|| backend!(self, backend => backend.check(machine::cpu::id())))
+    }
+
+    /// Does once what a switch needs and can't be undone: not for a rehearsal. On the bare machine, while no switch is under way.
+    pub fn ready(&self) -> Result<(), EnterError> {
+        backend!(self, backend => backend.ready())
+    }
+
+    /// Spoils a part of this CPU's control block between [`Monitor::prepare`] and [`Monitor::launch`].
+    #[cfg(feature = "inject")]
+    pub fn spoil(&self, cpu: usize, part: Part) {
+        backend!(self, backend => backend.spoil(cpu, part));
+    }
+
+    /// Mends it when it has been refused.
+    #[cfg(feature = "inject")]
+    pub fn mend(&self, cpu: usize) {
+        backend!(self, backend => backend.mend(cpu));
     }
 
     /// Undoes [`Monitor::prepare`].

@@ -45,6 +45,8 @@ pub enum Exit {
     Shutdown,
     /// INIT.
     Init,
+    /// A start-up interrupt, which only a CPU gets that waits for one.
+    StartUp,
     /// The CPU refused to enter.
     Refused,
     /// Anything else, with the vendor's number.

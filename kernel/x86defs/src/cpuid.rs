@@ -28,5 +28,9 @@ pub const LEAF1_ECX_VMX: u32 = 1 << 5;
 pub const LEAF1_ECX_HYPERVISOR: u32 = 1 << 31;
 /// Leaf 8000_0001h, ECX: SVM is supported.
 pub const EXTENDED1_ECX_SVM: u32 = 1 << 2;
+/// Leaf 8000_0001h, EDX: no-execute is supported.
+pub const EXTENDED1_EDX_NX: u32 = 1 << 20;
+/// Leaf 8000_000Ah, EDX: SPEC_CTRL is virtualized: VMRUN loads and exits save the guest's.
+pub const SVM_EDX_SPEC_CTRL: u32 = 1 << 20;
 /// Leaf 8000_000Ah, EDX: nested paging is supported. EBX of that leaf is the number of address space identifiers.
 pub const SVM_EDX_NESTED_PAGING: u32 = 1;

@@ -31,6 +31,9 @@ const ERROR_VALID: u64 = 1 << 11;
 const VALID: u64 = 1 << 31;
 
 impl Event {
+    /// The debug exception.
+    pub const DEBUG: Self = Self::exception(1);
+
     /// An exception without error code.
     pub const fn exception(vector: u8) -> Self {
         Self { kind: Kind::Exception, vector, error: None }

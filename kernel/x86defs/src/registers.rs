@@ -58,6 +58,8 @@ pub mod msr {
     pub const SYSENTER_EIP: u32 = 0x176;
     /// Speculation control.
     pub const SPEC_CTRL: u32 = 0x48;
+    /// Debugging: last branches, single steps by branch.
+    pub const DEBUGCTL: u32 = 0x1d9;
     /// Page-attribute table.
     pub const PAT: u32 = 0x277;
     /// Extended features.

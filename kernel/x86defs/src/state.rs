@@ -1,6 +1,7 @@
-//! All architectural state of one CPU that a switch, a snapshot and a restore need.
+//! The architectural state of one CPU, as far as a switch moves it.
 //!
-//! Extended state (x87, SSE, AVX) is not in here: a switch leaves it in the registers, a snapshot saves it with XSAVE.
+//! What neither entering nor leaving touches is not in here, it stays in the CPU: extended state (x87, SSE, AVX), DR0 to DR3,
+//! CR8, XCR0, TSC_AUX.
 //!
 //! Sources: AMD64 APM vol. 2, 3.1 (control registers), 13.1 (debug registers), 15.5.1 (what VMRUN loads).
 
@@ -60,22 +61,53 @@ pub struct Msrs {
     pub sysenter_cs: u64,
     pub sysenter_esp: u64,
     pub sysenter_eip: u64,
+    /// Moved by SVM where the CPU virtualizes it; else it stays in the CPU, and this is 0.
+    pub spec_ctrl: u64,
+    /// Moved by VMX where the CPU has it; else it stays in the CPU, and this is 0.
+    pub debugctl: u64,
 }
 
-/// Registers that neither entering nor leaving touches: they stay in the CPU. A snapshot and a restore need them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[repr(C)]
-#[expect(missing_docs, reason = "register names")]
-pub struct Resident {
-    pub dr: [u64; 4],
-    pub cr8: u64,
-    /// 0 where the CPU has no XSAVE.
-    pub xcr0: u64,
-    /// 0 where the CPU has no RDTSCP.
-    pub tsc_aux: u64,
-    /// 0 where the CPU has no such register.
-    pub spec_ctrl: u64,
+/// What makes interrupts wait for one more instruction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shadow {
+    /// STI: interrupts wait. There is none with RFLAGS.IF clear.
+    Sti,
+    /// MOV SS or POP SS: interrupts, NMIs and debug exceptions wait.
+    MovSs,
 }
+
+/// Whether a CPU executes instructions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Activity {
+    /// It does.
+    #[default]
+    Active,
+    /// Halted by HLT.
+    Halted,
+    /// Shut down by a triple fault.
+    Shutdown,
+    /// Waiting for a start-up interrupt.
+    WaitForSipi,
+}
+
+/// What is between two instructions besides registers (Intel SDM vol. 3, 25.4.2; APM vol. 2, 15.21.5). SVM's control block
+/// knows only whether there is a shadow; NMIs that are blocked, and an activity other than [`Activity::Active`], it can't hold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Interruptibility {
+    /// Interrupts wait one more instruction.
+    pub shadow: Option<Shadow>,
+    /// NMIs wait for an IRET.
+    pub nmi_blocked: bool,
+    /// What the CPU does.
+    pub activity: Activity,
+    /// Debug exceptions that are due before the next instruction: bits of DR6, and [`SINGLE_STEP`], [`BREAKPOINT`].
+    pub debug: u64,
+}
+
+/// [`Interruptibility::debug`]: a single step, as in DR6.
+pub const SINGLE_STEP: u64 = 1 << 14;
+/// [`Interruptibility::debug`]: at least one breakpoint that DR7 enables was met.
+pub const BREAKPOINT: u64 = 1 << 12;
 
 /// The state of a CPU between two instructions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -96,9 +128,15 @@ pub struct CpuState {
     pub gdtr: TableRegister,
     pub idtr: TableRegister,
     pub msrs: Msrs,
-    pub resident: Resident,
-    /// Interrupts wait one more instruction (after STI or MOV SS).
-    pub interrupt_shadow: bool,
+    pub interruptibility: Interruptibility,
     /// An event that was being delivered and has to be delivered first.
     pub pending: Option<Event>,
+}
+
+impl CpuState {
+    /// Whether a single step is due before the next instruction.
+    #[inline]
+    pub fn is_stepped(&self) -> bool {
+        self.interruptibility.debug & SINGLE_STEP != 0 || self.pending == Some(Event::DEBUG)
+    }
 }

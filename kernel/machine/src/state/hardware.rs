@@ -1,9 +1,8 @@
 //! The CPU that runs this, behind [`Privileged`].
 
-use super::{Features, Privileged, Register, Selector};
+use super::{Privileged, Register, Selector};
 use crate::cpu::{rdmsr, wrmsr};
 use core::arch::asm;
-use core::arch::x86_64::{__cpuid, __cpuid_count};
 use x86defs::segment::TableRegister;
 
 /// The CPU that runs this.
@@ -18,23 +17,6 @@ impl Hardware {
     /// every invariant the kernel relies on.
     pub unsafe fn new() -> Self {
         Self(())
-    }
-}
-
-impl Features {
-    /// What the CPU that runs this has.
-    pub fn detect() -> Self {
-        let highest = __cpuid(0).eax;
-        let extended = __cpuid(0x8000_0000).eax;
-        let seven = if highest >= 7 { __cpuid_count(7, 0) } else { __cpuid_count(0, 0) };
-        let has_seven = highest >= 7;
-        let amd = if extended >= 0x8000_0008 { __cpuid(0x8000_0008).ebx } else { 0 };
-        Self {
-            xsave: __cpuid(1).ecx & 1 << 27 != 0,
-            tsc_aux: __cpuid(0x8000_0001).edx & 1 << 27 != 0 || has_seven && seven.ecx & 1 << 22 != 0,
-            spec_ctrl: has_seven && seven.edx & (1 << 26 | 1 << 31) != 0
-                || amd & (1 << 14 | 1 << 15 | 1 << 24) != 0,
-        }
     }
 }
 
@@ -86,11 +68,6 @@ impl Privileged for Hardware {
             Register::Cr2 => read!("cr2"),
             Register::Cr3 => read!("cr3"),
             Register::Cr4 => read!("cr4"),
-            Register::Cr8 => read!("cr8"),
-            Register::Dr0 => read!("dr0"),
-            Register::Dr1 => read!("dr1"),
-            Register::Dr2 => read!("dr2"),
-            Register::Dr3 => read!("dr3"),
             Register::Dr6 => read!("dr6"),
             Register::Dr7 => read!("dr7"),
             Register::Xcr0 => {
@@ -111,11 +88,6 @@ impl Privileged for Hardware {
             Register::Cr2 => write!("cr2", value),
             Register::Cr3 => write!("cr3", value),
             Register::Cr4 => write!("cr4", value),
-            Register::Cr8 => write!("cr8", value),
-            Register::Dr0 => write!("dr0", value),
-            Register::Dr1 => write!("dr1", value),
-            Register::Dr2 => write!("dr2", value),
-            Register::Dr3 => write!("dr3", value),
             Register::Dr6 => write!("dr6", value),
             Register::Dr7 => write!("dr7", value),
             // SAFETY: as for the others; asked for only where CR4.OSXSAVE is set.
@@ -127,7 +99,7 @@ impl Privileged for Hardware {
 
     #[inline(always)]
     fn msr(&self, number: u32) -> u64 {
-        // SAFETY: registers of x86-64, or asked for only where `Features` has them.
+        // SAFETY: registers of x86-64, or asked for only where `Optional` has them.
         unsafe { rdmsr(number) }
     }
 

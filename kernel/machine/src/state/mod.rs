@@ -15,7 +15,7 @@ pub use hardware::Hardware;
 
 use x86defs::registers::msr;
 use x86defs::segment::{BUSY_TSS, PRESENT, Segment, TableRegister};
-use x86defs::state::{CpuState, Msrs, Resident, Segments};
+use x86defs::state::{CpuState, Interruptibility, Msrs, Segments};
 
 /// Control and debug registers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,11 +25,6 @@ pub enum Register {
     Cr2,
     Cr3,
     Cr4,
-    Cr8,
-    Dr0,
-    Dr1,
-    Dr2,
-    Dr3,
     Dr6,
     Dr7,
     Xcr0,
@@ -77,15 +72,13 @@ pub trait Privileged {
     fn set_descriptor(&mut self, address: u64, value: u64);
 }
 
-/// Registers that not every CPU has.
+/// Registers that not every CPU has, or not every vendor's way beneath exchanges: those to move. All others stay in the CPU.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Features {
-    /// XCR0 (CPUID 1, ECX bit 27: the system has switched XSAVE on).
-    pub xsave: bool,
-    /// TSC_AUX (CPUID 8000_0001h, EDX bit 27, or 7, ECX bit 22).
-    pub tsc_aux: bool,
-    /// SPEC_CTRL (CPUID 7, EDX bit 26 or 31, or 8000_0008h, EBX bits 14, 15 or 24).
+pub struct Optional {
+    /// SPEC_CTRL: SVM exchanges it on CPUs that virtualize it (CPUID 8000_000Ah, EDX bit 20).
     pub spec_ctrl: bool,
+    /// DEBUGCTL: an exit of VMX clears it (Intel SDM vol. 3, 28.5.1).
+    pub debugctl: bool,
 }
 
 /// Why a CPU's state can't be taken as it is.
@@ -104,11 +97,11 @@ impl core::fmt::Display for CaptureError {
 }
 
 /// Takes everything but the general registers, RIP, RSP and RFLAGS, which belong to the moment of the jump, and what
-/// stays in the CPU ([`capture_resident`]).
+/// stays in the CPU.
 ///
 /// Interrupts are off; the CPU is at privilege level 0 in 64-bit mode.
 #[inline]
-pub fn capture<P: Privileged>(cpu: &P, state: &mut CpuState) -> Result<(), CaptureError> {
+pub fn capture<P: Privileged>(cpu: &P, optional: Optional, state: &mut CpuState) -> Result<(), CaptureError> {
     state.cr0 = cpu.read(Register::Cr0);
     state.cr2 = cpu.read(Register::Cr2);
     state.cr3 = cpu.read(Register::Cr3);
@@ -128,6 +121,8 @@ pub fn capture<P: Privileged>(cpu: &P, state: &mut CpuState) -> Result<(), Captu
         sysenter_cs: cpu.msr(msr::SYSENTER_CS),
         sysenter_esp: cpu.msr(msr::SYSENTER_ESP),
         sysenter_eip: cpu.msr(msr::SYSENTER_EIP),
+        spec_ctrl: if optional.spec_ctrl { cpu.msr(msr::SPEC_CTRL) } else { 0 },
+        debugctl: if optional.debugctl { cpu.msr(msr::DEBUGCTL) } else { 0 },
     };
     let gdt = state.gdtr.base;
     let ss = segment(cpu, gdt, Selector::Ss)?;
@@ -141,7 +136,7 @@ pub fn capture<P: Privileged>(cpu: &P, state: &mut CpuState) -> Result<(), Captu
         ldtr: segment(cpu, gdt, Selector::Ldtr)?,
         tr: segment(cpu, gdt, Selector::Tr)?,
     };
-    state.interrupt_shadow = false;
+    state.interruptibility = Interruptibility::default();
     state.pending = None;
     Ok(())
 }
@@ -186,40 +181,12 @@ pub fn capture_unswitched<P: Privileged>(cpu: &P, state: &mut CpuState) {
     state.msrs.kernel_gs_base = cpu.msr(msr::KERNEL_GS_BASE);
 }
 
-/// Takes the registers that stay in the CPU.
-pub fn capture_resident<P: Privileged>(cpu: &P, features: Features) -> Resident {
-    let dr = [Register::Dr0, Register::Dr1, Register::Dr2, Register::Dr3].map(|register| cpu.read(register));
-    Resident {
-        dr,
-        cr8: cpu.read(Register::Cr8),
-        xcr0: if features.xsave { cpu.read(Register::Xcr0) } else { 0 },
-        tsc_aux: if features.tsc_aux { cpu.msr(msr::TSC_AUX) } else { 0 },
-        spec_ctrl: if features.spec_ctrl { cpu.msr(msr::SPEC_CTRL) } else { 0 },
-    }
-}
-
-/// Puts back the registers that stay in the CPU.
-pub fn install_resident<P: Privileged>(cpu: &mut P, features: Features, resident: &Resident) {
-    let registers = [Register::Dr0, Register::Dr1, Register::Dr2, Register::Dr3];
-    registers.into_iter().zip(resident.dr).for_each(|(register, value)| cpu.write(register, value));
-    cpu.write(Register::Cr8, resident.cr8);
-    if features.xsave {
-        cpu.write(Register::Xcr0, resident.xcr0);
-    }
-    if features.tsc_aux {
-        cpu.set_msr(msr::TSC_AUX, resident.tsc_aux);
-    }
-    if features.spec_ctrl {
-        cpu.set_msr(msr::SPEC_CTRL, resident.spec_ctrl);
-    }
-}
-
 /// Puts back what [`capture`] took, EFER and CS excepted.
 ///
 /// Interrupts and NMIs are off; the page tables of the state map the code and the stack that run this. All translations
 /// are flushed if CR4.PGE changes by this, which the monitor arranges.
 #[inline]
-pub fn install<P: Privileged>(cpu: &mut P, state: &CpuState) {
+pub fn install<P: Privileged>(cpu: &mut P, optional: Optional, state: &CpuState) {
     cpu.write(Register::Cr3, state.cr3);
     cpu.write(Register::Cr4, state.cr4);
     cpu.write(Register::Cr0, state.cr0);
@@ -246,6 +213,12 @@ pub fn install<P: Privileged>(cpu: &mut P, state: &CpuState) {
     cpu.set_msr(msr::SYSENTER_CS, msrs.sysenter_cs);
     cpu.set_msr(msr::SYSENTER_ESP, msrs.sysenter_esp);
     cpu.set_msr(msr::SYSENTER_EIP, msrs.sysenter_eip);
+    if optional.spec_ctrl {
+        cpu.set_msr(msr::SPEC_CTRL, msrs.spec_ctrl);
+    }
+    if optional.debugctl {
+        cpu.set_msr(msr::DEBUGCTL, msrs.debugctl);
+    }
     cpu.write(Register::Cr2, state.cr2);
     cpu.write(Register::Dr6, state.dr6);
     cpu.write(Register::Dr7, state.dr7);

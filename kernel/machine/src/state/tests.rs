@@ -82,17 +82,16 @@ const MSRS: [u32; 11] = [
 ];
 const REGISTERS: [Register; 6] =
     [Register::Cr0, Register::Cr2, Register::Cr3, Register::Cr4, Register::Dr6, Register::Dr7];
-const RESIDENT: [Register; 6] =
-    [Register::Dr0, Register::Dr1, Register::Dr2, Register::Dr3, Register::Cr8, Register::Xcr0];
+const ALL: Optional = Optional { spec_ctrl: true, debugctl: true };
 
 /// A running CPU with a GDT of null, code, data and a busy TSS.
 fn running(values: &[u64], tss: u64) -> Fake {
     let mut cpu = Fake::default();
     let mut values = values.iter().copied();
-    for register in REGISTERS.into_iter().chain(RESIDENT) {
+    for register in REGISTERS {
         cpu.write(register, values.next().unwrap_or(1));
     }
-    for number in MSRS.into_iter().chain([msr::EFER, msr::TSC_AUX, msr::SPEC_CTRL]) {
+    for number in MSRS.into_iter().chain([msr::EFER, msr::DEBUGCTL, msr::SPEC_CTRL]) {
         cpu.set_msr(number, values.next().unwrap_or(2));
     }
     cpu.gdtr = TableRegister { base: GDT, limit: 39 };
@@ -106,16 +105,15 @@ fn running(values: &[u64], tss: u64) -> Fake {
     cpu
 }
 
-fn states(cpu: &Fake) -> (CpuState, Resident) {
+fn captured(cpu: &Fake) -> CpuState {
     let mut state = CpuState::default();
-    capture(cpu, &mut state).unwrap();
-    let features = Features { xsave: true, tsc_aux: true, spec_ctrl: true };
-    (state, capture_resident(cpu, features))
+    capture(cpu, ALL, &mut state).unwrap();
+    state
 }
 
 #[test]
 fn segments_are_read_from_their_descriptors() {
-    let (state, _) = states(&running(&[], 0x1234_5678_9abc));
+    let state = captured(&running(&[], 0x1234_5678_9abc));
     let segments = state.segments;
     assert_eq!((segments.cs.selector, segments.cs.attributes & LONG), (8, LONG));
     assert_eq!(segments.tr, Segment { selector: 24, attributes: 0x8b, limit: 103, base: 0x1234_5678_9abc });
@@ -127,18 +125,20 @@ fn segments_are_read_from_their_descriptors() {
 fn a_local_descriptor_is_refused() {
     let mut cpu = running(&[], 0);
     cpu.selectors.insert(Selector::Ds as u32, 12);
-    let refused = capture(&cpu, &mut CpuState::default());
+    let refused = capture(&cpu, ALL, &mut CpuState::default());
     assert_eq!(refused, Err(CaptureError::LocalDescriptor(Selector::Ds)));
 }
 
 #[test]
 fn what_a_cpu_lacks_is_not_touched() {
     let mut cpu = running(&[], 0);
-    cpu.msrs.remove(&msr::TSC_AUX);
-    let resident = capture_resident(&cpu, Features::default());
-    assert_eq!((resident.xcr0, resident.tsc_aux, resident.spec_ctrl), (0, 0, 0));
-    install_resident(&mut cpu, Features::default(), &resident);
-    assert!(!cpu.msrs.contains_key(&msr::TSC_AUX));
+    cpu.msrs.remove(&msr::DEBUGCTL);
+    let mut state = CpuState::default();
+    capture(&cpu, Optional::default(), &mut state).unwrap();
+    assert_eq!((state.msrs.spec_ctrl, state.msrs.debugctl), (0, 0));
+    install(&mut cpu, Optional::default(), &state);
+    assert!(!cpu.msrs.contains_key(&msr::DEBUGCTL));
+    assert_eq!(cpu.msr(msr::SPEC_CTRL), 2);
 }
 
 proptest! {
@@ -148,16 +148,15 @@ proptest! {
         values in prop::collection::vec(any::<u64>(), 28), others in prop::collection::vec(any::<u64>(), 28), tss: u64,
     ) {
         let original = running(&values, tss);
-        let (state, resident) = states(&original);
+        let state = captured(&original);
         // The descriptor table is memory, which stays.
         let mut cpu = Fake { memory: original.memory.clone(), ..running(&others, 0) };
         cpu.gdtr.base = 0x9000;
         cpu.selectors = [(Selector::Cs as u32, 8)].into();
         // What the vendor's code and the jump do.
         cpu.set_msr(msr::EFER, state.msrs.efer);
-        install(&mut cpu, &state);
-        install_resident(&mut cpu, Features { xsave: true, tsc_aux: true, spec_ctrl: true }, &resident);
-        prop_assert_eq!(states(&cpu), (state, resident));
+        install(&mut cpu, ALL, &state);
+        prop_assert_eq!(captured(&cpu), state);
         let differing: Vec<_> = cpu.memory.iter().filter(|(at, word)| original.memory[at] != **word).collect();
         prop_assert!(differing.is_empty());
     }

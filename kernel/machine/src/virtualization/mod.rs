@@ -10,4 +10,4 @@ pub mod vmx;
 
 pub use arena::{Arena, TablePool};
 pub use host::{HostCpu, HostIdt};
-pub use jump::Next;
+pub use jump::{Next, landing};

@@ -1,7 +1,7 @@
 //! AMD SVM's instructions, and the way beneath the running system and back.
 //!
 //! - [`launch`] is called by the system and returns to it in guest mode: the VMM has taken its own stack, page tables and
-//!   descriptor tables, and VMRUN continues at the instruction after.
+//!   descriptor tables, and VMRUN continues at its last instructions.
 //! - Each exit calls the handler on the VMM's stack and resumes, unless it says [`Next::Leave`]: then the state in the
 //!   block is put back into the CPU and the system continues on the bare machine.
 //!
@@ -10,9 +10,9 @@
 //!
 //! Source: AMD64 APM vol. 2, chapter 15; vol. 3 for VMRUN, VMLOAD, VMSAVE, STGI, CLGI.
 
-use super::jump::{DEFAULT_MXCSR, Next, SSE, SseArea, load_sse, resume_bare};
+use super::jump::{DEFAULT_MXCSR, Next, SseArea, last_flags, load_sse, resume_bare};
 use crate::cpu::wrmsr;
-use crate::state::{Hardware, install};
+use crate::state::{Hardware, Optional, install};
 use core::arch::{asm, naked_asm};
 use core::mem::offset_of;
 use x86defs::registers::{EFER_SVME, msr};
@@ -48,6 +48,8 @@ pub struct Head {
     gdt: Pointer,
     idt: Pointer,
     handler: extern "C" fn(*mut u8) -> u32,
+    /// Registers that not every CPU has, and that a switch moves where they are.
+    pub optional: Optional,
     /// What the system was when it entered, and will be when it leaves.
     pub state: CpuState,
 }
@@ -85,7 +87,7 @@ extern "C" fn handle<D: Handler>(block: *mut u8) -> u32 {
 
 impl<D: Handler> Block<D> {
     /// A block for one CPU; `cr3` are the VMM's page tables, which map all of the image and the reserve.
-    pub fn new(host: &super::HostCpu, idt: &super::HostIdt, cr3: u64, data: D) -> Self {
+    pub fn new(host: &super::HostCpu, idt: &super::HostIdt, cr3: u64, optional: Optional, data: D) -> Self {
         let mut block = Self {
             guest: Vmcb::ZERO,
             host: Vmcb::ZERO,
@@ -99,6 +101,7 @@ impl<D: Handler> Block<D> {
                 gdt: host.gdt().into(),
                 idt: idt.register().into(),
                 handler: handle::<D>,
+                optional,
                 state: CpuState::default(),
             },
             data,
@@ -147,8 +150,8 @@ pub fn vm_cr() -> Option<u64> {
 /// Slips the VMM beneath this CPU: returns 0 in guest mode, or 1 on the bare machine if VMRUN refused the control block.
 ///
 /// # Safety
-/// Interrupts are off, [`enable`] was called, control block and state describe this CPU as it is, but for what is filled in
-/// here: RIP, RSP, RFLAGS, RAX.
+/// Interrupts are off, [`enable`] was called, control block and state describe this CPU as it is, with RIP at
+/// [`landing`](super::landing) and RAX 0, but for RSP, which is filled in here.
 #[inline]
 pub unsafe fn launch<D: Handler>(block: &mut Block<D>) -> u64 {
     // SAFETY: the caller's contract.
@@ -156,7 +159,7 @@ pub unsafe fn launch<D: Handler>(block: &mut Block<D>) -> u64 {
 }
 
 /// RDI = block. Saves what the ABI wants kept on the system's stack, moves into the VMM's world and runs the guest, which
-/// continues at the end of this function.
+/// continues in [`landed`](super::jump::landed), as does the bare machine where VMRUN refuses.
 #[unsafe(naked)]
 unsafe extern "C" fn beneath(block: *mut u8) -> u64 {
     naked_asm!(
@@ -166,18 +169,10 @@ unsafe extern "C" fn beneath(block: *mut u8) -> u64 {
         "push r13",
         "push r14",
         "push r15",
-        "pushfq",
-        "pop rcx",
         "clgi",
-        "lea rdx, [rip + 3f]",
-        "mov [rdi + {rflags}], rcx",
         "mov [rdi + {rsp}], rsp",
-        "mov [rdi + {rip}], rdx",
-        "mov qword ptr [rdi + {rax}], 0",
         // The same for the way back if VMRUN refuses.
-        "mov [rdi + {state_rflags}], rcx",
         "mov [rdi + {state_rsp}], rsp",
-        "mov [rdi + {state_rip}], rdx",
         "mov rsp, [rdi + {stack_top}]",
         "mov rcx, [rdi + {cr4}]",
         "mov cr4, rcx",
@@ -239,30 +234,14 @@ unsafe extern "C" fn beneath(block: *mut u8) -> u64 {
         "mov rdi, rbx",
         "call {bare}",
         "ud2",
-        // Where the system goes on, in either mode: RAX says how it went.
-        "3:",
-        "pop r15",
-        "pop r14",
-        "pop r13",
-        "pop r12",
-        "pop rbp",
-        "pop rbx",
-        "ret",
-        rflags = const SAVE + offset_of!(Save, rflags),
         rsp = const SAVE + offset_of!(Save, rsp),
-        rip = const SAVE + offset_of!(Save, rip),
-        rax = const SAVE + offset_of!(Save, rax),
-        state_rflags = const HEAD + offset_of!(Head, state) + offset_of!(CpuState, rflags),
         state_rsp = const HEAD + offset_of!(Head, state) + offset_of!(CpuState, rsp),
-        state_rip = const HEAD + offset_of!(Head, state) + offset_of!(CpuState, rip),
         stack_top = const HEAD + offset_of!(Head, stack_top),
         cr4 = const HEAD + offset_of!(Head, cr4),
         cr3 = const HEAD + offset_of!(Head, cr3),
         gdt = const HEAD + offset_of!(Head, gdt),
         idt = const HEAD + offset_of!(Head, idt),
         area = const HEAD + offset_of!(Head, sse),
-        xsave = sym crate::traps::XSAVE_MASK,
-        sse = const SSE,
         registers = const HEAD + offset_of!(Head, registers),
         handler = const HEAD + offset_of!(Head, handler),
         host = const HOST,
@@ -278,11 +257,11 @@ unsafe extern "C" fn bare(block: *mut u8) -> ! {
     // SAFETY: the state was taken from this CPU. Its page tables map the image and, natively, the reserve with this stack. CR4
     // changes in PGE, which flushes what the guest's translations left stale.
     unsafe {
-        install(&mut Hardware::new(), &head.state);
+        install(&mut Hardware::new(), head.optional, &head.state);
         // What waited is delivered here, on the system's own tables; an NMI's stack is not this one.
         asm!("stgi", options(nostack));
         disable(&head.state);
-        resume_bare(&head.state, &raw const head.sse)
+        resume_bare(&head.state, &raw const head.sse, last_flags(&head.state))
     }
 }
 

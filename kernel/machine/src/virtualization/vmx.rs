@@ -11,14 +11,14 @@
 //!
 //! Source: Intel SDM vol. 3, chapters 24, 27, 28 and 31.
 
-use super::jump::{DEFAULT_MXCSR, Next, SSE, SseArea, load_sse, resume_bare};
+use super::jump::{DEFAULT_MXCSR, Next, SseArea, landed, last_flags, load_sse, resume_bare};
 use crate::cpu::{rdmsr, wrmsr};
-use crate::state::{Hardware, Privileged, Register, install};
+use crate::state::{Hardware, Optional, Privileged, Register, install};
 use core::arch::{asm, naked_asm};
 use core::mem::offset_of;
 use x86defs::registers::{CR4_VMXE, msr};
 use x86defs::state::{CpuState, Registers};
-use x86defs::vmx::field::{Access, Field, Vmcs, Width, Writable, exit, guest};
+use x86defs::vmx::field::{Access, Field, Vmcs, Width, Writable, guest};
 
 /// The first four bytes say by which revision of the format it is kept (25.2, 25.11.5).
 #[repr(C, align(4096))]
@@ -36,6 +36,9 @@ pub struct Head {
     /// The guest's registers during an exit; RSP is in the control structure.
     pub registers: Registers,
     handler: extern "C" fn(*mut u8) -> u32,
+    refused: extern "C" fn(*mut u8, u32) -> !,
+    /// Registers that not every CPU has, and that a switch moves where they are.
+    pub optional: Optional,
     /// What the system was when it entered, and will be when it leaves.
     pub state: CpuState,
 }
@@ -59,6 +62,17 @@ const _: () = assert!(HEAD == 2 * 4096);
 pub trait Handler: Sized {
     /// Runs on the VMM's stack with interrupts off.
     fn exit(block: &mut Block<Self>) -> Next;
+    /// VMRESUME failed, of a guest that has run before: a fault of the VMM. On the VMM's stack, VMX on.
+    fn refused(block: &Block<Self>, failure: Failure) -> !;
+}
+
+/// How an instruction of VMX fails (31.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// VMfailValid: the current VMCS says why, as a VM-instruction error.
+    Valid,
+    /// VMfailInvalid: there is no current VMCS that could.
+    Invalid,
 }
 
 extern "C" fn handle<D: Handler>(block: *mut u8) -> u32 {
@@ -66,9 +80,15 @@ extern "C" fn handle<D: Handler>(block: *mut u8) -> u32 {
     D::exit(unsafe { &mut *block.cast::<Block<D>>() }) as u32
 }
 
+extern "C" fn refused<D: Handler>(block: *mut u8, carry: u32) -> ! {
+    // SAFETY: as for `handle`.
+    let block = unsafe { &*block.cast::<Block<D>>() };
+    D::refused(block, if carry != 0 { Failure::Invalid } else { Failure::Valid })
+}
+
 impl<D: Handler> Block<D> {
     /// A block for one CPU whose VMX keeps its structures by `revision`.
-    pub fn new(revision: u32, data: D) -> Self {
+    pub fn new(revision: u32, optional: Optional, data: D) -> Self {
         let region = || Region { revision, rest: [0; 4092] };
         Self {
             vmxon: region(),
@@ -77,6 +97,8 @@ impl<D: Handler> Block<D> {
                 sse: SseArea::NEW,
                 registers: Registers::default(),
                 handler: handle::<D>,
+                refused: refused::<D>,
+                optional,
                 state: CpuState::default(),
             },
             data,
@@ -102,6 +124,11 @@ pub unsafe fn landing<D>(block: &Block<D>, stack_top: u64) -> (u64, u64) {
 pub unsafe fn capability(register: u32) -> u64 {
     // SAFETY: the caller's contract.
     unsafe { rdmsr(register) }
+}
+
+/// Whether there is an IA32_DEBUGCTL: no leaf of CPUID says so, and an emulator may lack it.
+pub fn has_debugctl() -> bool {
+    crate::traps::probe_msr(msr::DEBUGCTL).is_some()
 }
 
 /// Writes IA32_FEATURE_CONTROL.
@@ -132,26 +159,37 @@ macro_rules! on_region {
     }};
 }
 
-/// Switches VMX on for this CPU and makes the block's control structure the current one. False if the CPU refuses; VMX is
-/// then off.
+/// Why VMX can't be switched on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EnableError {
+    /// The CPU refused VMXON.
+    Vmxon,
+    /// It refused VMCLEAR or VMPTRLD.
+    Vmcs,
+}
+
+/// Switches VMX on for this CPU and makes the block's control structure the current one.
+///
+/// # Errors
+/// The CPU refuses; VMX is then off.
 ///
 /// # Safety
 /// CPUID announces VMX, firmware allows it, VMX is off on this CPU; interrupts are off. The block is this CPU's for as long.
 #[inline]
-pub unsafe fn enable<D>(block: &Block<D>) -> bool {
+pub unsafe fn enable<D>(block: &Block<D>) -> Result<(), EnableError> {
     // SAFETY: the caller's contract.
     let mut cpu = unsafe { Hardware::new() };
     cpu.write(Register::Cr4, cpu.read(Register::Cr4) | CR4_VMXE);
     if !on_region!("vmxon", &block.vmxon) {
         cpu.write(Register::Cr4, cpu.read(Register::Cr4) & !CR4_VMXE);
-        return false;
+        return Err(EnableError::Vmxon);
     }
     if on_region!("vmclear", &block.vmcs) && on_region!("vmptrld", &block.vmcs) {
-        return true;
+        return Ok(());
     }
     // SAFETY: VMX is on.
     unsafe { disable(block) };
-    false
+    Err(EnableError::Vmcs)
 }
 
 /// Switches VMX off again: nothing of it remains.
@@ -193,22 +231,104 @@ impl Current {
     }
 }
 
+/// Reads a field by its encoding; whether the CPU has it.
+#[inline(always)]
+fn vmread(encoding: u32) -> (u64, bool) {
+    let value: u64;
+    let mut failed = 0u8;
+    // SAFETY: there is a current structure (`Current::new`). A field that the CPU lacks leaves the register alone.
+    unsafe {
+        if cfg!(debug_assertions) {
+            asm!(
+                "vmread {}, {}",
+                "setna {}",
+                inout(reg) 0u64 => value, in(reg) u64::from(encoding), out(reg_byte) failed, options(nostack)
+            );
+        } else {
+            asm!("vmread {}, {}", inout(reg) 0u64 => value, in(reg) u64::from(encoding), options(nostack));
+        }
+    }
+    (value, failed == 0)
+}
+
+/// Writes a field by its encoding; whether the CPU has it.
+///
+/// # Safety
+/// The contract of [`Current::new`].
+#[inline(always)]
+unsafe fn vmwrite(encoding: u32, value: u64) -> bool {
+    let failed: u8;
+    // SAFETY: the caller's contract.
+    unsafe {
+        asm!(
+            "vmwrite {}, {}",
+            "setna {}",
+            in(reg) u64::from(encoding), in(reg) value, out(reg_byte) failed, options(nostack)
+        );
+    }
+    failed == 0
+}
+
+/// A field that the CPU lacks is a fault of the VMM: images with assertions stop at it. In all images a structure is filled in
+/// through [`Filling`], which notices it.
 impl Vmcs for Current {
     #[inline(always)]
     fn read<T: Width, A: Access>(&self, field: Field<T, A>) -> T::Value {
-        let value: u64;
-        // SAFETY: the contract of `new`. A field that the CPU lacks leaves the register alone.
-        unsafe {
-            asm!("vmread {}, {}", inout(reg) 0u64 => value, in(reg) u64::from(field.encoding()), options(nostack));
-        }
+        let (value, there) = vmread(field.encoding());
+        debug_assert!(there, "VMREAD of {field:?} failed");
         T::from_raw(value)
     }
 
     #[inline(always)]
     fn write<T: Width>(&mut self, field: Field<T, Writable>, value: T::Value) {
-        // SAFETY: the contract of `new`.
-        unsafe {
-            asm!("vmwrite {}, {}", in(reg) u64::from(field.encoding()), in(reg) T::to_raw(value), options(nostack));
+        let value = T::to_raw(value);
+        if cfg!(debug_assertions) {
+            // SAFETY: the contract of `new`.
+            let there = unsafe { vmwrite(field.encoding(), value) };
+            assert!(there, "VMWRITE of {field:?} failed");
+        } else {
+            // SAFETY: the contract of `new`.
+            unsafe {
+                asm!("vmwrite {}, {}", in(reg) u64::from(field.encoding()), in(reg) value, options(nostack));
+            }
+        }
+    }
+}
+
+/// The current structure while it is filled in for the first time: no write is lost unnoticed.
+#[derive(Debug)]
+pub struct Filling {
+    current: Current,
+    lost: Option<u32>,
+}
+
+impl Filling {
+    /// None is lost yet.
+    pub fn new(current: Current) -> Self {
+        Self { current, lost: None }
+    }
+
+    /// The structure, filled in.
+    ///
+    /// # Errors
+    /// The encoding of the first field that the CPU lacks.
+    pub fn end(self) -> Result<Current, u32> {
+        match self.lost {
+            Some(encoding) => Err(encoding),
+            None => Ok(self.current),
+        }
+    }
+}
+
+impl Vmcs for Filling {
+    fn read<T: Width, A: Access>(&self, field: Field<T, A>) -> T::Value {
+        self.current.read(field)
+    }
+
+    fn write<T: Width>(&mut self, field: Field<T, Writable>, value: T::Value) {
+        // SAFETY: the contract of `Current::new`.
+        if !unsafe { vmwrite(field.encoding(), T::to_raw(value)) } {
+            self.lost.get_or_insert(field.encoding());
         }
     }
 }
@@ -235,19 +355,38 @@ pub unsafe fn invalidate_vpid(kind: u64, identifier: u16) {
     unsafe { asm!("invvpid {}, [{}]", in(reg) kind, in(reg) &raw const descriptor, options(nostack)) };
 }
 
-/// Slips the VMM beneath this CPU: returns 0 in guest mode, or 1 on the bare machine, VMX still on, if VMLAUNCH refused the
-/// controls or the host's state; 2 on the bare machine, VMX off, if it refused the guest's state.
-///
-/// # Safety
-/// Interrupts are off, [`enable`] was called, the control structure describes this CPU as it is, but for what is filled in
-/// here: RIP, RSP, RFLAGS.
-#[inline]
-pub unsafe fn launch() -> u64 {
-    // SAFETY: the caller's contract.
-    unsafe { beneath() }
+/// What has become of a launch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Launch {
+    /// The system is in guest mode.
+    Over,
+    /// VMLAUNCH failed, for controls or the host's state: on the bare machine, VMX still on.
+    Failed(Failure),
+    /// The guest's state was refused, and the handler has left: on the bare machine, VMX off.
+    Left,
 }
 
-/// Saves what the ABI wants kept on the system's stack and runs the guest, which continues at the end of this function.
+/// What a handler puts into RAX before it says [`Next::Leave`] of a guest whose state was refused.
+pub const LEFT: u64 = 3;
+
+/// Slips the VMM beneath this CPU.
+///
+/// # Safety
+/// Interrupts are off, [`enable`] was called, the control structure describes this CPU as it is, with RIP at
+/// [`landing`](super::landing), but for RSP, which is filled in here: no rule of an entry is about it.
+#[inline]
+pub unsafe fn launch() -> Launch {
+    // SAFETY: the caller's contract.
+    match unsafe { beneath() } {
+        0 => Launch::Over,
+        LEFT => Launch::Left,
+        1 => Launch::Failed(Failure::Valid),
+        _ => Launch::Failed(Failure::Invalid),
+    }
+}
+
+/// Saves what the ABI wants kept on the system's stack and runs the guest, which continues in [`landed`]. RAX: 0, or 1 after
+/// VMfailValid, 2 after VMfailInvalid, [`LEFT`].
 #[unsafe(naked)]
 unsafe extern "C" fn beneath() -> u64 {
     naked_asm!(
@@ -257,30 +396,15 @@ unsafe extern "C" fn beneath() -> u64 {
         "push r13",
         "push r14",
         "push r15",
-        "pushfq",
-        "pop rcx",
-        "mov eax, {rflags}",
-        "vmwrite rax, rcx",
         "mov eax, {rsp}",
         "vmwrite rax, rsp",
-        "lea rcx, [rip + 3f]",
-        "mov eax, {rip}",
-        "vmwrite rax, rcx",
         "xor eax, eax",
         "vmlaunch",
-        "mov eax, 1",
-        // Where the system goes on, in either mode: RAX says how it went.
-        "3:",
-        "pop r15",
-        "pop r14",
-        "pop r13",
-        "pop r12",
-        "pop rbp",
-        "pop rbx",
-        "ret",
-        rflags = const guest::RFLAGS.encoding(),
+        "setc al",
+        "inc eax",
+        "jmp {landed}",
         rsp = const guest::RSP.encoding(),
-        rip = const guest::RIP.encoding(),
+        landed = sym landed,
     )
 }
 
@@ -331,31 +455,23 @@ unsafe extern "C" fn exited() -> ! {
         "mov r15, [rbx + {registers} + 112]",
         "mov rbx, [rbx + {registers} + 8]",
         "vmresume",
-        "call {refused}",
+        // All registers but RSP are the guest's.
+        "setc sil",
+        "movzx esi, sil",
+        "mov rdi, [rsp]",
+        "call [rdi + {refused}]",
         "ud2",
         "2:",
         "mov rdi, rbx",
         "call {bare}",
         "ud2",
         area = const HEAD + offset_of!(Head, sse),
-        xsave = sym crate::traps::XSAVE_MASK,
-        sse = const SSE,
         registers = const HEAD + offset_of!(Head, registers),
         handler = const HEAD + offset_of!(Head, handler),
         default_mxcsr = sym DEFAULT_MXCSR,
-        refused = sym refused,
+        refused = const HEAD + offset_of!(Head, refused),
         bare = sym bare,
     )
-}
-
-/// VMRESUME of a guest that has run before: a fault of the VMM.
-extern "C" fn refused() -> ! {
-    // SAFETY: in the VMM there is a current structure.
-    let number = unsafe { Current::new() }.read(exit::INSTRUCTION_ERROR);
-    match x86defs::vmx::instruction_error::InstructionError::from_number(number) {
-        Some(error) => panic!("VMRESUME failed: {error}"),
-        None => panic!("VMRESUME failed: error {number}"),
-    }
 }
 
 /// Puts the state of the block back into the CPU and goes on there, on the bare machine.
@@ -368,9 +484,9 @@ unsafe extern "C" fn bare(block: *mut u8) -> ! {
     // changes in PGE, which flushes what the guest's translations left stale.
     unsafe {
         off(vmcs);
-        install(&mut Hardware::new(), &head.state);
+        install(&mut Hardware::new(), head.optional, &head.state);
         wrmsr(msr::EFER, head.state.msrs.efer);
-        resume_bare(&head.state, &raw const head.sse)
+        resume_bare(&head.state, &raw const head.sse, last_flags(&head.state))
     }
 }
 

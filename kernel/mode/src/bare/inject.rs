@@ -2,6 +2,7 @@
 
 use super::CpuError;
 use core::sync::atomic::{AtomicU64, Ordering};
+use vmm::monitor::{Monitor, Part};
 
 /// What goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,6 +16,16 @@ pub enum Fault {
     Slow = 3,
     /// It does not go over.
     Launch = 4,
+    /// It has prepared itself, and votes against it nevertheless.
+    Prepared = 5,
+    /// It has gone over, and comes back.
+    Launched = 6,
+    /// The CPU refuses the controls.
+    Controls = 7,
+    /// The CPU refuses what exits would load.
+    Host = 8,
+    /// The CPU refuses the guest's state.
+    Guest = 9,
 }
 
 static ARMED: AtomicU64 = AtomicU64::new(0);
@@ -37,14 +48,30 @@ pub(super) fn is_absent(cpu: usize) -> bool {
     is_armed(cpu, Fault::Absent)
 }
 
+fn fail_if_armed(cpu: usize, fault: Fault) -> Result<(), CpuError> {
+    if is_armed(cpu, fault) { Err(CpuError::Injected) } else { Ok(()) }
+}
+
 pub(super) fn before_prepare(cpu: usize) -> Result<(), CpuError> {
     // Until the test has seen that nobody waited.
     while is_armed(cpu, Fault::Slow) {
         core::hint::spin_loop();
     }
-    if is_armed(cpu, Fault::Prepare) { Err(CpuError::Injected) } else { Ok(()) }
+    fail_if_armed(cpu, Fault::Prepare)
 }
 
-pub(super) fn before_launch(cpu: usize) -> Result<(), CpuError> {
-    if is_armed(cpu, Fault::Launch) { Err(CpuError::Injected) } else { Ok(()) }
+pub(super) fn after_prepare(cpu: usize) -> Result<(), CpuError> {
+    fail_if_armed(cpu, Fault::Prepared)
+}
+
+pub(super) fn before_launch(monitor: &Monitor, cpu: usize) -> Result<(), CpuError> {
+    let parts = [(Fault::Controls, Part::Controls), (Fault::Host, Part::Host), (Fault::Guest, Part::Guest)];
+    for (_, part) in parts.into_iter().filter(|(fault, _)| is_armed(cpu, *fault)) {
+        monitor.spoil(cpu, part);
+    }
+    fail_if_armed(cpu, Fault::Launch)
+}
+
+pub(super) fn after_launch(cpu: usize) -> Result<(), CpuError> {
+    fail_if_armed(cpu, Fault::Launched)
 }

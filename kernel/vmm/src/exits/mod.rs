@@ -12,9 +12,9 @@ use crate::call::Count;
 use crate::nested::{Format, Tables};
 use crate::shared::Shared;
 use crate::vcpu::{Exit, Vcpu};
-use x86defs::cpuid::Source;
-use x86defs::event::Event;
-use x86defs::registers::msr;
+use x86defs::cpuid::{EXTENDED1_EDX_NX, Source};
+use x86defs::event::{Event, Kind};
+use x86defs::registers::{EFER_LMA, EFER_LME, EFER_NXE, EFER_SCE, EFER_SVME, msr};
 
 pub use cpuid::SIGNATURE;
 
@@ -33,7 +33,7 @@ pub enum Next {
     Resume,
     /// The VMM leaves this CPU.
     Leave,
-    /// The CPU refused to enter: the system goes on as if nothing had been tried.
+    /// The CPU refused to enter: at the first entry the system goes on as if nothing had been tried, later it can't go on.
     Refused,
     /// The system can't go on.
     Stop(Stop),
@@ -46,6 +46,8 @@ pub enum Stop {
     Shutdown,
     /// INIT was sent to this CPU.
     Init,
+    /// A start-up interrupt was sent to this CPU.
+    StartUp,
     /// The tables are used up, with an access waiting that can't be let pass.
     Dry,
     /// An exit that nobody asked for.
@@ -58,6 +60,7 @@ impl Stop {
         match self {
             Self::Shutdown => "a triple fault",
             Self::Init => "INIT",
+            Self::StartUp => "a start-up interrupt",
             Self::Dry => "a nested fault, with no table left to resolve it",
             Self::Unexpected(_) => "an exit that nobody asked for",
         }
@@ -67,6 +70,9 @@ impl Stop {
 /// Exceptions that are injected.
 const INVALID_OPCODE: Event = Event::exception(6);
 const GENERAL_PROTECTION: Event = Event::fault(13, 0);
+
+/// Vector of the double fault, whose error code is 0.
+const DOUBLE_FAULT: u8 = 8;
 
 /// Bytes of RDMSR, WRMSR, CPUID and INVD.
 const SHORT: u64 = 2;
@@ -79,7 +85,7 @@ pub fn handle<V: Vcpu, F: Format, T: Tables>(
     platform: &impl Platform,
 ) -> Next {
     let exit = vcpu.exit();
-    let interrupted = vcpu.interrupted();
+    let mut interrupted = vcpu.interrupted();
     vcpu.begin();
     let next = match exit {
         Exit::Hypercall => hypercall::handle(vcpu, shared),
@@ -88,10 +94,16 @@ pub fn handle<V: Vcpu, F: Format, T: Tables>(
             cpuid::handle(vcpu, platform);
             Next::Resume
         }
-        Exit::Nested { address, access } => memory::handle(vcpu, shared, platform, address, access),
+        Exit::Nested { address, access } => match memory::handle(vcpu, shared, platform, address, access) {
+            memory::Outcome::Repeat => Next::Resume,
+            memory::Outcome::Forbidden => forbid(vcpu, interrupted.take()),
+            memory::Outcome::Stop(reason) => Next::Stop(reason),
+        },
+        // Besides, registers outside of the maps exit: they are none of this architecture's, but other hypervisors' (4000_0000h and
+        // up), whose CPUID leaves the guest does not see.
         Exit::WriteMsr(register) => {
             shared.count(Count::Msr);
-            write_msr(vcpu, register);
+            write_msr(vcpu, platform, register);
             Next::Resume
         }
         Exit::ReadMsr(_) => {
@@ -123,21 +135,34 @@ pub fn handle<V: Vcpu, F: Format, T: Tables>(
         Exit::Refused => Next::Refused,
         Exit::Shutdown => Next::Stop(Stop::Shutdown),
         Exit::Init => Next::Stop(Stop::Init),
+        Exit::StartUp => Next::Stop(Stop::StartUp),
         Exit::Unexpected(code) => Next::Stop(Stop::Unexpected(code)),
     };
-    // What the exit interrupted is older than what the handler injects: exits that inject are instructions, which are not
-    // reached while an event is on its way.
+    // Exits that inject are instructions, which are not reached while an event is on its way, or have taken it.
     if let (Some(event), Next::Resume) = (interrupted, next) {
         vcpu.inject(event);
     }
     next
 }
 
+/// A general protection fault for a forbidden access. If it was made to deliver an exception that can't be followed by one, a
+/// double fault; and behind that, nothing (APM vol. 2, 8.2.9; Intel SDM vol. 3, table 6-5).
+#[cold]
+fn forbid<V: Vcpu>(vcpu: &mut V, interrupted: Option<Event>) -> Next {
+    let fault = match interrupted {
+        Some(Event { kind: Kind::Exception, vector: DOUBLE_FAULT, .. }) => return Next::Stop(Stop::Shutdown),
+        Some(Event { kind: Kind::Exception, vector: 0 | 10..=14, .. }) => Event::fault(DOUBLE_FAULT, 0),
+        _ => GENERAL_PROTECTION,
+    };
+    vcpu.inject(fault);
+    Next::Resume
+}
+
 /// EFER may change, but for what keeps the guest a guest; what belongs to the VMM may not.
-fn write_msr<V: Vcpu>(vcpu: &mut V, register: u32) {
+fn write_msr<V: Vcpu>(vcpu: &mut V, platform: &impl Platform, register: u32) {
     if register == msr::EFER {
         let value = vcpu.registers().rdx << 32 | vcpu.rax() & 0xffff_ffff;
-        if is_sound_efer(value) {
+        if is_sound_efer(value, efer_of_guest(platform)) {
             vcpu.set_efer(value);
             vcpu.flush();
             vcpu.skip(SHORT);
@@ -147,9 +172,16 @@ fn write_msr<V: Vcpu>(vcpu: &mut V, register: u32) {
     vcpu.inject(GENERAL_PROTECTION);
 }
 
-/// Long mode stays on, and nothing is set that the system did not have: a guest may switch NXE and SCE.
-const fn is_sound_efer(value: u64) -> bool {
-    use x86defs::registers::{EFER_LMA, EFER_LME, EFER_NXE, EFER_SCE, EFER_SVME};
-    let must = EFER_LME | EFER_LMA;
-    value & must == must && value & !(must | EFER_NXE | EFER_SCE | EFER_SVME) == 0
+/// What a guest must have in EFER.
+const LONG_MODE: u64 = EFER_LME | EFER_LMA;
+
+/// Bits that a guest may have in EFER: long mode, and what it may switch, NXE and SCE.
+pub(crate) fn efer_of_guest(cpuid: &impl Source) -> u64 {
+    let no_execute = cpuid.leaf(0x8000_0001).edx & EXTENDED1_EDX_NX != 0;
+    LONG_MODE | EFER_SCE | if no_execute { EFER_NXE } else { 0 }
+}
+
+/// Long mode stays on, and nothing is set but what may be; the bit that makes a guest is as the system believes.
+const fn is_sound_efer(value: u64, may: u64) -> bool {
+    value & LONG_MODE == LONG_MODE && value & !(may | EFER_SVME) == 0
 }

@@ -177,22 +177,23 @@ fn cpuid_names_us_and_hides_virtualization() {
 #[test]
 fn what_could_hurt_the_vmm_is_not_written() {
     let mut setting = Setting::new();
-    for register in [msr::VM_HSAVE_PA, msr::VM_CR, msr::SVM_KEY] {
+    // The last is in none of the map's ranges, and no register of AMD's.
+    for register in [msr::VM_HSAVE_PA, msr::VM_CR, msr::SVM_KEY, 0x4b56_4d00] {
         setting.registers.rcx = register.into();
         assert_eq!(setting.exit(exit_code::MSR, 1, 0), Next::Resume);
         assert_eq!((setting.injected(), setting.vmcb.save.rip), (Some(Event::fault(13, 0)), TEXT + 0x10));
     }
     setting.registers.rcx = msr::EFER.into();
-    // Long mode off, or a bit that nobody knows: refused.
-    for value in [0, 0xd01 | 1 << 20] {
+    // Long mode off, a bit that nobody knows, one that this CPU lacks (NXE): refused.
+    for value in [0, 0x501 | 1 << 20, 0xd01] {
         setting.vmcb.save.rax = value;
         setting.exit(exit_code::MSR, 1, 0);
         assert_eq!(setting.injected(), Some(Event::fault(13, 0)));
     }
     // Without SVME, as the system believes it to be: it stays set beneath.
-    setting.vmcb.save.rax = 0xd01;
+    setting.vmcb.save.rax = 0x501;
     setting.exit(exit_code::MSR, 1, 0);
-    assert_eq!((setting.vmcb.save.efer, setting.injected()), (0x1d01, None));
+    assert_eq!((setting.vmcb.save.efer, setting.injected()), (0x1501, None));
     assert_eq!(setting.vmcb.save.rip, TEXT + 0x12);
 }
 
@@ -224,6 +225,33 @@ fn a_wild_write_to_the_vmm_is_stopped_and_reported() {
     assert_eq!(setting.call(Call::Report as u64, 0, 0), (0, address + 0x1000));
     assert_eq!(setting.call(Call::ReportOrigin as u64, 0, 0), (0, TEXT + 0x10));
     assert_eq!(setting.call(Call::Exits as u64, Count::Forbidden as u64, 0), (0, 2));
+}
+
+#[test]
+fn what_is_fetched_from_the_vmm_is_a_fault() {
+    let mut setting = Setting::new();
+    let fetch = exit_code::NPF_FETCH;
+    // Once more where a write has left a page that is nobody's.
+    for (info, count) in [(fetch, 1), (WRITE, 2), (fetch | exit_code::NPF_PRESENT, 3)] {
+        assert_eq!(setting.exit(exit_code::NPF, info, RESERVE + 8), Next::Resume);
+        let fault = (info & fetch != 0).then_some(Event::fault(13, 0));
+        assert_eq!((setting.injected(), setting.machine.notified.get()), (fault, count));
+    }
+}
+
+#[test]
+fn a_forbidden_access_on_the_way_to_a_handler_ends_the_delivery() {
+    let mut setting = Setting::new();
+    let mut delivering = |event: Event| {
+        setting.vmcb.control.exit_int_info = event.encode();
+        assert_eq!(setting.exit(exit_code::NPF, PROTECTED, TEXT + 8), Next::Resume);
+        setting.injected().unwrap()
+    };
+    let interrupt = Event { kind: Kind::Interrupt, vector: 0xf0, error: None };
+    assert_eq!(delivering(interrupt), Event::fault(13, 0));
+    assert_eq!(delivering(Event::fault(14, 2)), Event::fault(8, 0));
+    setting.vmcb.control.exit_int_info = Event::fault(8, 0).encode();
+    assert_eq!(setting.exit(exit_code::NPF, PROTECTED, TEXT + 8), Next::Stop(Stop::Shutdown));
 }
 
 #[test]

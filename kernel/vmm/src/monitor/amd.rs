@@ -1,7 +1,7 @@
 //! AMD's part of the monitor.
 
 use super::build::{BuildError, DRY, Extent, Ground, Pool, Wishes};
-use super::real::Real;
+use super::real::{Beneath, Real};
 use super::{Blocks, EnterError, Violation};
 use crate::availability::firmware_allows;
 use crate::exits::{self, Stop};
@@ -11,17 +11,18 @@ use crate::svm::checks::{Limits, check};
 use crate::svm::{self as logic, Guest, Maps};
 use machine::memory::map::MemoryMap;
 use machine::memory::reserve::Reserve;
-use machine::state::{Hardware, capture};
+use machine::state::{Hardware, Optional, capture};
 use machine::virtualization::svm::{self, Block, Handler, vm_cr};
-use machine::virtualization::{Arena, Next};
-use x86defs::cpuid::Source;
-use x86defs::registers::{CR4_PGE, EFER_SVME, RFLAGS_FIXED, msr};
+use machine::virtualization::{Arena, Next, landing};
+use x86defs::cpuid::{SVM_EDX_SPEC_CTRL, Source};
+use x86defs::registers::{CR4_PGE, msr};
 use x86defs::svm::permission::{IO_MAP, MSR_MAP, intercept_write};
 
 /// What the handler keeps for each CPU.
 #[derive(Debug)]
 pub(super) struct Cpu {
     shared: &'static Shared<Npt, Pool>,
+    platform: Beneath,
     /// For the checks of debug builds.
     limits: Limits,
     /// The guest has run: from then on a refused entry is not the switch's failure.
@@ -34,6 +35,8 @@ pub(super) struct Svm {
     blocks: Blocks<Block<Cpu>>,
     pub shared: &'static Shared<Npt, Pool>,
     limits: Limits,
+    #[cfg(feature = "inject")]
+    maps: Maps,
 }
 
 impl Svm {
@@ -46,22 +49,37 @@ impl Svm {
         };
         let mut ground = Ground::lay(reserve, map, &wishes, always_write_back)?;
         let maps = permission_maps(&mut ground.arena, ground.nested).ok_or(DRY)?;
-        let (shared, limits) = (ground.shared, limits());
+        let (shared, platform) = (ground.shared, Beneath::new());
+        let limits = Limits::of(&Real, machine::cpu::cr4(), machine::cpu::efer());
+        let spec_ctrl = Real.leaf(0x8000_000a).edx & SVM_EDX_SPEC_CTRL != 0;
+        let optional = Optional { spec_ctrl, ..Optional::default() };
         let make = |world: &'static _, ground: &Ground<Npt>| {
-            Block::new(world, &ground.idt, ground.host, Cpu { shared, limits, entered: false })
+            let data = Cpu { shared, platform, limits, entered: false };
+            Block::new(world, &ground.idt, ground.host, optional, data)
         };
         let blocks = ground.blocks(make, |block, _, _| {
             logic::set_up(&mut block.guest.control, maps);
             Ok(())
         })?;
-        Ok((Self { blocks, shared, limits }, ground.extent()))
+        let svm = Self {
+            blocks,
+            shared,
+            limits,
+            #[cfg(feature = "inject")]
+            maps,
+        };
+        Ok((svm, ground.extent()))
+    }
+
+    /// Nothing is left to be done.
+    pub fn ready(&self) -> Result<(), EnterError> {
+        Ok(())
     }
 
     pub fn check(&self, cpu: usize) -> Result<(), EnterError> {
         let block = self.blocks.of(cpu)?;
         prepare(block)?;
-        check(&block.guest, &self.limits)
-            .map_err(|violation| EnterError::Violation(Violation::Svm(violation)))
+        violation(block, &self.limits)
     }
 
     #[inline(always)]
@@ -69,8 +87,7 @@ impl Svm {
         let block = self.blocks.of(cpu)?;
         prepare(block)?;
         if cfg!(debug_assertions) {
-            let checked = check(&block.guest, &self.limits);
-            checked.map_err(|violation| EnterError::Violation(Violation::Svm(violation)))?;
+            violation(block, &self.limits)?;
         }
         // SAFETY: availability was looked at when the monitor was built, firmware's word in `prepare`; the block is in the
         // reserve for good.
@@ -92,6 +109,26 @@ impl Svm {
         if unsafe { svm::launch(block) } == 0 { Ok(()) } else { Err(EnterError::Refused) }
     }
 
+    /// Spoils a part of a control block that has been prepared, so that VMRUN refuses it.
+    #[cfg(feature = "inject")]
+    pub fn spoil(&self, cpu: usize, part: super::Part) {
+        let Ok(block) = self.blocks.of(cpu) else { return };
+        match part {
+            super::Part::Controls => block.guest.control.intercept_2 = 0,
+            // There is no host's state in it, but the host's address space identifier may not be used.
+            super::Part::Host => block.guest.control.asid = 0,
+            super::Part::Guest => block.guest.save.efer &= !x86defs::registers::EFER_SVME,
+        }
+    }
+
+    /// Mends what was spoiled.
+    #[cfg(feature = "inject")]
+    pub fn mend(&self, cpu: usize) {
+        if let Ok(block) = self.blocks.of(cpu) {
+            logic::set_up(&mut block.guest.control, self.maps);
+        }
+    }
+
     #[inline(always)]
     pub fn call(&self, number: u64, first: u64, second: u64) -> (u64, u64) {
         svm::hypercall(number, first, second)
@@ -109,20 +146,6 @@ fn permission_maps(arena: &mut Arena, nested: u64) -> Option<Maps> {
     Some(Maps { msr, io, nested })
 }
 
-/// What the CPU says about itself.
-fn limits() -> Limits {
-    let extended = Real.leaf(0x8000_0001);
-    Limits {
-        physical_bits: Real.leaf(0x8000_0008).eax & 0xff,
-        asids: Real.leaf(0x8000_000a).ebx,
-        long_mode: extended.edx & 1 << 29 != 0,
-        // What the system has set was accepted by MOV CR4 and WRMSR, which know more rules than CPUID tells; what it has
-        // not, a switch never sets.
-        cr4: machine::cpu::cr4(),
-        efer: machine::cpu::efer() | EFER_SVME,
-    }
-}
-
 /// Fills the block from the CPU that runs this.
 #[inline(always)]
 fn prepare(block: &mut Block<Cpu>) -> Result<(), EnterError> {
@@ -130,9 +153,11 @@ fn prepare(block: &mut Block<Cpu>) -> Result<(), EnterError> {
     let state = &mut block.head.state;
     // SAFETY: interrupts are off; nothing is written through it.
     let cpu = unsafe { Hardware::new() };
-    capture(&cpu, state).map_err(EnterError::Capture)?;
-    // The jump fills in the real ones.
-    state.rflags = RFLAGS_FIXED;
+    capture(&cpu, block.head.optional, state).map_err(EnterError::Capture)?;
+    state.rip = landing();
+    state.rflags = machine::cpu::flags();
+    // That it went well.
+    state.registers.rax = 0;
     logic::load(&mut block.guest, state);
     // In the VMM, too, the CPU knows who it is: last words need it.
     block.host.save.gs.base = state.segments.gs.base;
@@ -144,14 +169,14 @@ fn prepare(block: &mut Block<Cpu>) -> Result<(), EnterError> {
 impl Handler for Cpu {
     fn exit(block: &mut Block<Self>) -> Next {
         let mut guest = Guest { vmcb: &mut block.guest, registers: &mut block.head.registers };
-        let next = exits::handle(&mut guest, block.data.shared, &Real);
+        let next = exits::handle(&mut guest, block.data.shared, &block.data.platform);
         match next {
             exits::Next::Resume => {
                 block.data.entered = true;
                 if cfg!(debug_assertions)
-                    && let Err(violation) = check(&block.guest, &block.data.limits)
+                    && let Err(violation) = violation(block, &block.data.limits)
                 {
-                    panic!("the control block is not sound after an exit: {violation}");
+                    panic!("after an exit {violation}");
                 }
                 Next::Resume
             }
@@ -165,9 +190,22 @@ impl Handler for Cpu {
                 block.head.state.registers.rax = 1;
                 Next::Leave
             }
-            exits::Next::Refused => stop(block, Stop::Unexpected(u64::MAX)),
+            exits::Next::Refused => refused(block),
             exits::Next::Stop(reason) => stop(block, reason),
         }
+    }
+}
+
+fn violation(block: &Block<Cpu>, limits: &Limits) -> Result<(), EnterError> {
+    check(&block.guest, limits).map_err(|violation| EnterError::Violation(Violation::Svm(violation)))
+}
+
+/// VMRUN does not say why.
+#[cold]
+fn refused(block: &Block<Cpu>) -> ! {
+    match violation(block, &block.data.limits) {
+        Err(violation) => panic!("VMRUN refused to go on with the system: {violation}"),
+        Ok(()) => panic!("VMRUN refused to go on with the system, though no rule is known to be broken"),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Building the monitor at boot, out of the reserve and nothing else.
 
-use super::Blocks;
 use super::real::Real;
+use super::{Blocks, EnterError};
 use crate::Unavailable;
 use crate::nested::{
     ENTRIES, Format, Layout, LongMode, MapError, MemoryType, Rights, Size, Tables, Tree, build_identity,
@@ -34,8 +34,8 @@ pub enum BuildError {
     Plan(PlanError),
     /// Page tables could not be built.
     Map(MapError),
-    /// VMXON failed although everything speaks for it.
-    VmxRefused,
+    /// VMX fails although everything speaks for it.
+    Enter(EnterError),
 }
 
 impl fmt::Display for BuildError {
@@ -46,7 +46,7 @@ impl fmt::Display for BuildError {
             Self::Plan(PlanError::TooSmall(bytes)) => {
                 write!(f, "the VMM's reserve is {} KiB too small", bytes.div_ceil(1024))
             }
-            Self::VmxRefused => f.write_str("the CPU refused VMXON"),
+            Self::Enter(error) => error.fmt(f),
             Self::Map(error) => write!(f, "the VMM's page tables can't be built: {error:?}"),
         }
     }

@@ -1,35 +1,39 @@
 //! Intel's part of the monitor.
 
 use super::build::{BuildError, DRY, Extent, Ground, Pool, Wishes};
-use super::real::Real;
+use super::real::{Beneath, Real};
 use super::{Blocks, EnterError, Violation};
 use crate::availability::{feature_control_to_set, vmx_allowed, vmx_availability};
-use crate::exits::{self, Stop};
+use crate::exits::{self, Stop, efer_of_guest};
 use crate::nested::{Ept, Size};
 use crate::shared::Shared;
 use crate::vmx::checks::{Limits, check};
 use crate::vmx::setup::VPID;
-use crate::vmx::{self as logic, Controls, Guest, Host, Mtrrs, Places, Refusal};
+use crate::vmx::{self as logic, Blame, Controls, Guest, Host, Mtrrs, Places, Refusal};
+use core::sync::atomic::{AtomicBool, Ordering};
 use machine::memory::map::MemoryMap;
 use machine::memory::reserve::Reserve;
-use machine::state::{Hardware, Privileged, Register, Selector, capture, capture_unswitched};
-use machine::virtualization::vmx::{self, Block, Current, Handler};
-use machine::virtualization::{HostCpu, Next};
+use machine::state::{Hardware, Optional, Privileged, Register, Selector, capture, capture_unswitched};
+use machine::virtualization::vmx::{self, Block, Current, Failure, Filling, Handler, Launch};
+use machine::virtualization::{HostCpu, Next, landing};
+use spin::Mutex;
 use x86defs::cpuid::Source;
-use x86defs::registers::{CR0_NE, CR4_PGE, CR4_VMXE, RFLAGS_FIXED, msr};
+use x86defs::registers::{CR0_NE, CR4_PGE, CR4_VMXE, msr};
+use x86defs::state::CpuState;
 use x86defs::vmx::capability::{Capabilities, EPT_1G, msr::FEATURE_CONTROL};
-use x86defs::vmx::field::{Vmcs, guest, host};
+use x86defs::vmx::field::{Image, Vmcs, guest, host};
 use x86defs::vmx::{ept, permission::MSR_BITMAP};
 
 /// Leaf 1, EDX: memory type range registers.
 const LEAF1_EDX_MTRR: u32 = 1 << 12;
-/// What VMLAUNCH's refusal of the guest's state makes [`vmx::launch`] return: VMX is off again then.
-const REFUSED_STATE: u64 = 2;
 
 /// What the handler keeps for each CPU.
 #[derive(Debug)]
 pub(super) struct Cpu {
     shared: &'static Shared<Ept, Pool>,
+    platform: Beneath,
+    /// What exits load.
+    host: Host,
     /// Kind and operand of the INVEPT that flushes nested translations.
     flush: (u64, u64),
     /// For the checks of debug builds, and to say what a CPU does not.
@@ -46,7 +50,12 @@ pub(super) struct Vmx {
     blocks: Blocks<Block<Cpu>>,
     pub shared: &'static Shared<Ept, Pool>,
     controls: Controls,
+    places: Places,
     limits: Limits,
+    /// The control structures hold what never changes.
+    filled: AtomicBool,
+    /// Where a rehearsal fills one in, in the reserve.
+    rehearsal: Mutex<&'static mut Image>,
 }
 
 fn feature_control() -> u64 {
@@ -62,7 +71,7 @@ impl Vmx {
         let wishes = Wishes {
             largest: if can.has_ept_vpid(EPT_1G) { Size::Huge } else { Size::Large },
             block: size_of::<Block<Cpu>>() as u64,
-            maps: MSR_BITMAP as u64,
+            maps: (MSR_BITMAP + size_of::<Image>()) as u64,
         };
         let mtrrs = mtrrs();
         let mut ground = Ground::lay(reserve, map, &wishes, |stretch| mtrrs.memory_type(stretch))?;
@@ -70,56 +79,84 @@ impl Vmx {
         logic::intercept_msrs(bitmap);
         let places = Places { msr_bitmap: bitmap.as_ptr() as u64, ept: ground.nested };
         let flush = (controls.flush_ept as u64, ept::pointer(ground.nested));
-        let (shared, limits) = (ground.shared, limits(can));
+        let rehearsal = Mutex::new(ground.arena.place(Image::ZERO).ok_or(DRY)?);
+        let (shared, limits, platform) = (ground.shared, limits(can), Beneath::new());
+        let optional = Optional { debugctl: vmx::has_debugctl(), ..Optional::default() };
         let make = |_: &_, _: &_| {
-            Block::new(can.revision(), Cpu { shared, flush, limits, entered: false, refused: None })
+            let (host, entered, refused) = (Host::default(), false, None);
+            Block::new(
+                can.revision(),
+                optional,
+                Cpu { shared, platform, host, flush, limits, entered, refused },
+            )
         };
-        let settle = |block: &mut Block<Cpu>, world: &'static HostCpu, ground: &Ground<Ept>| {
-            machine::cpu::without_interrupts(|| {
-                open_feature_control();
-                // SAFETY: the CPU has VMX, firmware allows it, and nobody else uses it; another CPU's structure can be filled in
-                // here, for it goes back to memory.
-                if !unsafe { vmx::enable(block) } {
-                    return Err(BuildError::VmxRefused);
-                }
-                // SAFETY: just enabled.
-                let mut vmcs = unsafe { Current::new() };
-                logic::set_up(&mut vmcs, &controls, places, &can);
-                host(block, world, ground).write(&mut vmcs);
-                // SAFETY: enabled above.
-                unsafe { vmx::disable(block) };
+        let blocks = ground.blocks(
+            make,
+            |block: &mut Block<Cpu>, world: &'static HostCpu, ground: &Ground<Ept>| {
+                block.data.host = host(block, world, ground);
                 Ok(())
-            })
-        };
-        let blocks = ground.blocks(make, settle)?;
-        Ok((Self { blocks, shared, controls, limits }, ground.extent()))
+            },
+        )?;
+        let filled = AtomicBool::new(false);
+        let vmx = Self { blocks, shared, controls, places, limits, filled, rehearsal };
+        // Where firmware has left the choice open, it is made by the first switch, not by asking.
+        if feature_control_to_set(feature_control()).is_none() {
+            vmx.ready().map_err(BuildError::Enter)?;
+        }
+        Ok((vmx, ground.extent()))
     }
 
+    /// Fills the control structures of all CPUs with what never changes, if that has not been done. It takes VMX, so it can't be
+    /// done before firmware's word is known to be the last. On the bare machine, while no switch is under way.
+    pub fn ready(&self) -> Result<(), EnterError> {
+        if self.filled.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        machine::cpu::without_interrupts(|| {
+            open_feature_control()?;
+            (0..machine::cpu::count()).try_for_each(|cpu| self.fill(self.blocks.of(cpu)?))
+        })?;
+        self.filled.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Another CPU's structure can be filled in here, for it goes back to memory.
+    fn fill(&self, block: &Block<Cpu>) -> Result<(), EnterError> {
+        // SAFETY: the CPU has VMX, firmware allows it, and nobody else uses it.
+        unsafe { vmx::enable(block) }.map_err(EnterError::NotEnabled)?;
+        // SAFETY: just enabled.
+        let mut vmcs = Filling::new(unsafe { Current::new() });
+        logic::set_up(&mut vmcs, &self.controls, self.places, &self.limits.can);
+        block.data.host.write(&mut vmcs);
+        let filled = vmcs.end().map_err(EnterError::MissingField);
+        // SAFETY: enabled above.
+        unsafe { vmx::disable(block) };
+        filled.map(|_| ())
+    }
+
+    /// In an image of a control structure: nothing is changed, firmware's choice least of all.
     pub fn check(&self, cpu: usize) -> Result<(), EnterError> {
-        self.prepare(cpu)?;
-        // SAFETY: `prepare` has made one current.
-        let checked = violation(&unsafe { Current::new() }, &self.limits);
-        self.undo(cpu);
-        checked
+        let block = self.blocks.of(cpu)?;
+        vmx_allowed(feature_control()).map_err(EnterError::Unavailable)?;
+        let mut state = CpuState::default();
+        take(block.head.optional, &mut state)?;
+        let mut image = self.rehearsal.lock();
+        logic::set_up(&mut **image, &self.controls, self.places, &self.limits.can);
+        block.data.host.write(&mut **image);
+        logic::load(&mut **image, &state);
+        image.write(host::GS_BASE, state.segments.gs.base);
+        violation(&**image, &self.limits)
     }
 
     #[inline]
     pub fn prepare(&self, number: usize) -> Result<(), EnterError> {
         let block = self.blocks.of(number)?;
-        vmx_allowed(feature_control()).map_err(EnterError::Unavailable)?;
-        open_feature_control();
-        let state = &mut block.head.state;
-        // SAFETY: interrupts are off; nothing is written through it.
-        let cpu = unsafe { Hardware::new() };
-        capture(&cpu, state).map_err(EnterError::Capture)?;
-        // The jump fills in the real ones.
-        state.rflags = RFLAGS_FIXED;
+        open_feature_control()?;
+        take(block.head.optional, &mut block.head.state)?;
         block.data.entered = false;
         // SAFETY: availability was looked at when the monitor was built, firmware's word above; the block is in the reserve for
         // good.
-        if !unsafe { vmx::enable(block) } {
-            return Err(EnterError::Refused);
-        }
+        unsafe { vmx::enable(block) }.map_err(EnterError::NotEnabled)?;
         // SAFETY: just enabled.
         let mut vmcs = unsafe { Current::new() };
         logic::load(&mut vmcs, &block.head.state);
@@ -150,17 +187,44 @@ impl Vmx {
     pub fn launch(&self, cpu: usize) -> Result<(), EnterError> {
         // SAFETY: `prepare` has filled the structure from this CPU's state, which has not changed.
         match unsafe { vmx::launch() } {
-            0 => Ok(()),
-            REFUSED_STATE => Err(self.blocks.of(cpu)?.data.refused.unwrap_or(EnterError::Refused)),
-            _ => {
-                // SAFETY: VMX is still on.
-                let vmcs = unsafe { Current::new() };
-                let why = violation(&vmcs, &self.limits).err();
-                let said = EnterError::Entry(Refusal::of_instruction(&vmcs));
-                self.undo(cpu);
-                Err(why.unwrap_or(said))
-            }
+            Launch::Over => Ok(()),
+            Launch::Left => Err(self.blocks.of(cpu)?.data.refused.unwrap_or(EnterError::Refused)),
+            Launch::Failed(failure) => Err(self.failed(cpu, failure)),
         }
+    }
+
+    /// The CPU names at best the area: the rule is more.
+    #[cold]
+    fn failed(&self, cpu: usize, failure: Failure) -> EnterError {
+        // SAFETY: VMX is still on.
+        let vmcs = unsafe { Current::new() };
+        let error = match failure {
+            Failure::Valid => violation(&vmcs, &self.limits)
+                .err()
+                .unwrap_or_else(|| EnterError::Entry(Refusal::of_instruction(&vmcs))),
+            Failure::Invalid => EnterError::Entry(Refusal::NoVmcs),
+        };
+        self.undo(cpu);
+        error
+    }
+
+    /// Spoils a part of the control structure that has been prepared on this CPU, so that VMLAUNCH refuses it.
+    #[cfg(feature = "inject")]
+    pub fn spoil(&self, _: usize, part: super::Part) {
+        use x86defs::vmx::field::control;
+        // SAFETY: `prepare` has made one current.
+        let mut vmcs = unsafe { Current::new() };
+        match part {
+            super::Part::Controls => vmcs.write(control::PIN, 0),
+            super::Part::Host => vmcs.write(host::CS_SELECTOR, 0),
+            super::Part::Guest => vmcs.write(guest::RFLAGS, 0),
+        }
+    }
+
+    /// Mends what was spoiled, before the next switch.
+    #[cfg(feature = "inject")]
+    pub fn mend(&self, _: usize) {
+        self.filled.store(false, Ordering::Relaxed);
     }
 
     #[inline(always)]
@@ -169,12 +233,28 @@ impl Vmx {
     }
 }
 
-/// Firmware that does not care leaves the register open, and VMXON wants it locked.
-fn open_feature_control() {
-    if let Some(value) = feature_control_to_set(feature_control()) {
+/// Firmware that does not care leaves the register open, and VMXON wants it locked: done by a switch alone, for no leaving can
+/// undo it.
+#[inline]
+fn open_feature_control() -> Result<(), EnterError> {
+    let word = feature_control();
+    vmx_allowed(word).map_err(EnterError::Unavailable)?;
+    if let Some(value) = feature_control_to_set(word) {
         // SAFETY: not locked.
         unsafe { vmx::set_feature_control(value) };
     }
+    Ok(())
+}
+
+/// Takes the state of the CPU that runs this, to enter with.
+#[inline]
+fn take(optional: Optional, state: &mut CpuState) -> Result<(), EnterError> {
+    // SAFETY: interrupts are off; nothing is written through it.
+    let cpu = unsafe { Hardware::new() };
+    capture(&cpu, optional, state).map_err(EnterError::Capture)?;
+    state.rip = landing();
+    state.rflags = machine::cpu::flags();
+    Ok(())
 }
 
 fn mtrrs() -> Mtrrs {
@@ -215,7 +295,7 @@ impl Handler for Cpu {
         // SAFETY: in the VMM there is a current structure.
         let mut vmcs = unsafe { Current::new() };
         let mut guest = Guest::new(&mut vmcs, &mut block.head.registers);
-        let next = exits::handle(&mut guest, block.data.shared, &Real);
+        let next = exits::handle(&mut guest, block.data.shared, &block.data.platform);
         let stale = guest.stale;
         match next {
             exits::Next::Resume => {
@@ -237,16 +317,32 @@ impl Handler for Cpu {
                 // The CPU names at best the area: the rule is more.
                 let said = Refusal::of_exit(&vmcs).map(EnterError::Entry);
                 block.data.refused = violation(&vmcs, &block.data.limits).err().or(said);
-                block.head.registers.rax = REFUSED_STATE;
+                block.head.registers.rax = vmx::LEFT;
                 leave(block, &vmcs)
             }
-            exits::Next::Refused => stop(&vmcs, Stop::Unexpected(u64::MAX)),
+            exits::Next::Refused => {
+                let said = Refusal::of_exit(&vmcs).unwrap_or(Refusal::NoVmcs);
+                panic!("VMRESUME of the system: {}", Blame::of(said, &vmcs, &block.data.limits))
+            }
             exits::Next::Stop(reason) => stop(&vmcs, reason),
+        }
+    }
+
+    #[cold]
+    fn refused(block: &Block<Self>, failure: Failure) -> ! {
+        // SAFETY: in the VMM there is a current structure; if the CPU has lost it, nothing more is read.
+        let vmcs = unsafe { Current::new() };
+        match failure {
+            Failure::Valid => {
+                let said = Refusal::of_instruction(&vmcs);
+                panic!("VMRESUME of the system: {}", Blame::of(said, &vmcs, &block.data.limits))
+            }
+            Failure::Invalid => panic!("VMRESUME of the system: {}", Refusal::NoVmcs),
         }
     }
 }
 
-fn violation(vmcs: &Current, limits: &Limits) -> Result<(), EnterError> {
+fn violation(vmcs: &impl Vmcs, limits: &Limits) -> Result<(), EnterError> {
     check(vmcs, limits).map_err(|violation| EnterError::Violation(Violation::Vmx(violation)))
 }
 
@@ -257,8 +353,7 @@ fn limits(can: Capabilities) -> Limits {
         can,
         physical_bits: widths & 0xff,
         linear_bits: widths >> 8 & 0xff,
-        // What the system has set was accepted by WRMSR; what it has not, a switch never sets.
-        efer: machine::cpu::efer(),
+        efer: machine::cpu::efer() | efer_of_guest(&Real),
     }
 }
 

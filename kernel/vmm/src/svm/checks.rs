@@ -5,17 +5,21 @@
 //!
 //! Source: AMD64 APM vol. 2, 15.5.1 ("Canonicalization and Consistency Checks"), 15.10.1, 15.11, 15.20, 15.25.3, 15.25.4.
 
+mod limits;
 #[cfg(test)]
 mod tests;
 
 use core::fmt;
 use x86defs::event::{Event, Kind};
 use x86defs::registers::{
-    CR0_CD, CR0_NW, CR0_PE, CR0_PG, CR4_PAE, EFER_LMA, EFER_LME, EFER_SVME, RFLAGS_FIXED,
+    CR0_CD, CR0_NW, CR0_PE, CR0_PG, CR0_WP, CR4_CET, CR4_PAE, EFER_LMA, EFER_LME, EFER_SVME, RFLAGS_FIXED,
 };
 use x86defs::segment::{BUSY_TSS, DEFAULT_BIG, LONG, PRESENT};
 use x86defs::svm::permission::{IO_MAP, MSR_MAP};
 use x86defs::svm::{Control, Save, Vmcb, intercept, vmcb};
+
+/// Bits that S_CET has: SH_STK_EN and WR_SHSTK_EN.
+const S_CET: u64 = 0b11;
 
 /// What this CPU supports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,6 +79,10 @@ violations! {
     LongModeWithoutProtection("EFER.LME and CR0.PG are set with CR0.PE clear"),
     /// 15.5.1.
     CodeLongAndBig("CS.L and CS.D are both set in long mode"),
+    /// 15.5.1.
+    CetWithoutWriteProtection("CR4.CET is set with CR0.WP clear"),
+    /// 15.5.1.
+    SupervisorCetReserved("S_CET has reserved bits set"),
     /// 15.5.1.
     VmrunNotIntercepted("VMRUN is not intercepted"),
     /// 15.11: page-aligned, and within the physical addresses to its end.
@@ -160,6 +168,8 @@ fn check_save(save: &Save, limits: &Limits) -> Result<(), Violation> {
     fail_if(cr0 >> 32 != 0, Violation::Cr0High(cr0))?;
     fail_if(save.cr3 >> limits.physical_bits != 0, Violation::Cr3Reserved(save.cr3))?;
     fail_if(cr4 & !limits.cr4 != 0, Violation::Cr4Reserved(cr4))?;
+    fail_if(cr4 & CR4_CET != 0 && cr0 & CR0_WP == 0, Violation::CetWithoutWriteProtection(cr4))?;
+    fail_if(save.s_cet & !S_CET != 0, Violation::SupervisorCetReserved(save.s_cet))?;
     fail_if(save.dr6 >> 32 != 0, Violation::Dr6High(save.dr6))?;
     fail_if(save.dr7 >> 32 != 0, Violation::Dr7High(save.dr7))?;
     let long = efer & (EFER_LMA | EFER_LME) != 0;

@@ -1,9 +1,9 @@
 //! Between [`CpuState`] and the control block.
 
 use x86defs::event::Event;
-use x86defs::registers::EFER_SVME;
+use x86defs::registers::{EFER_SVME, RFLAGS_IF};
 use x86defs::segment::{Segment, TableRegister};
-use x86defs::state::CpuState;
+use x86defs::state::{CpuState, Interruptibility, SINGLE_STEP, Shadow};
 use x86defs::svm::{Control, Save, Vmcb, intercept, vmcb};
 
 /// The guest's address space identifier: any but the host's 0. One suffices, since all translations are flushed on the way
@@ -84,13 +84,17 @@ pub fn load(vmcb: &mut Vmcb, state: &CpuState) {
     save.sysenter_eip = state.msrs.sysenter_eip;
     save.cr2 = state.cr2;
     save.g_pat = state.msrs.pat;
-    save.spec_ctrl = state.resident.spec_ctrl;
+    save.spec_ctrl = state.msrs.spec_ctrl;
     let control = &mut vmcb.control;
     // What ran on the bare machine meanwhile left this identifier's translations stale.
     control.tlb_control = vmcb::TLB_FLUSH_ALL;
     control.virtual_interrupt = 0;
-    control.interrupt_shadow = u64::from(state.interrupt_shadow);
-    control.event_injection = state.pending.map_or(0, Event::encode);
+    control.interrupt_shadow = u64::from(state.interruptibility.shadow.is_some());
+    // The control block has no place for a debug exception that is due: it is injected.
+    let debug = state.interruptibility.debug;
+    let due = if debug & SINGLE_STEP != 0 { Some(Event::DEBUG) } else { None };
+    save.dr6 |= debug & SINGLE_STEP;
+    control.event_injection = state.pending.or(due).map_or(0, Event::encode);
     control.exit_int_info = 0;
     control.clean = 0;
 }
@@ -130,8 +134,11 @@ pub fn store(vmcb: &Vmcb, state: &mut CpuState) {
     state.msrs.sysenter_eip = save.sysenter_eip;
     state.cr2 = save.cr2;
     state.msrs.pat = save.g_pat;
-    state.resident.spec_ctrl = save.spec_ctrl;
-    state.interrupt_shadow = vmcb.control.interrupt_shadow & 1 != 0;
+    state.msrs.spec_ctrl = save.spec_ctrl;
+    // Which of the two it was is not told. STI leaves interrupts enabled.
+    let kind = if save.rflags & RFLAGS_IF != 0 { Shadow::Sti } else { Shadow::MovSs };
+    let shadow = (vmcb.control.interrupt_shadow & 1 != 0).then_some(kind);
+    state.interruptibility = Interruptibility { shadow, ..Interruptibility::default() };
     state.pending = Event::decode(vmcb.control.event_injection);
 }
 
@@ -140,7 +147,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
     use x86defs::event::Kind;
-    use x86defs::state::{Msrs, Resident, Segments};
+    use x86defs::state::{Msrs, Segments};
 
     fn segment() -> impl Strategy<Value = Segment> {
         any::<(u16, u16, u32, u64)>().prop_map(|(selector, attributes, limit, base)| Segment {
@@ -173,12 +180,13 @@ mod tests {
                 msrs: Msrs {
                     efer: words[9] & !EFER_SVME, pat: words[10], star: words[11], lstar: words[12],
                     cstar: words[13], sfmask: words[14], kernel_gs_base: words[15], sysenter_cs: words[16],
-                    sysenter_esp: words[17], sysenter_eip: words[18],
+                    sysenter_esp: words[17], sysenter_eip: words[18], spec_ctrl: words[19], debugctl: 0,
                 },
-                resident: Resident { spec_ctrl: words[19], ..Resident::default() },
-                interrupt_shadow: shadow, pending, ..CpuState::default()
+                pending, ..CpuState::default()
             };
             state.registers.rax = rax;
+            let kind = if state.rflags & RFLAGS_IF != 0 { Shadow::Sti } else { Shadow::MovSs };
+            state.interruptibility.shadow = shadow.then_some(kind);
             state
         }
     }
@@ -194,6 +202,17 @@ mod tests {
             prop_assert_eq!(back, state);
             prop_assert_eq!(vmcb.save.efer & EFER_SVME, EFER_SVME);
         }
+    }
+
+    #[test]
+    fn a_single_step_that_is_due_is_injected() {
+        let mut vmcb = Vmcb::ZERO;
+        let mut state = CpuState { dr6: 0xffff_0ff0, ..CpuState::default() };
+        state.interruptibility.debug = SINGLE_STEP;
+        load(&mut vmcb, &state);
+        assert_eq!((vmcb.control.event_injection, vmcb.save.dr6), (Event::DEBUG.encode(), 0xffff_4ff0));
+        store(&vmcb, &mut state);
+        assert!(state.is_stepped());
     }
 
     #[test]

@@ -7,11 +7,11 @@ use super::state::{DEBUGCTL_BTF, deliver, load, store};
 use crate::vcpu::{Access, Exit, Vcpu};
 use x86defs::event::{Event, Kind};
 use x86defs::registers::RFLAGS_TF;
-use x86defs::state::{CpuState, Registers};
+use x86defs::state::{CpuState, Registers, SINGLE_STEP};
 use x86defs::vmx::access_rights;
 use x86defs::vmx::exit_reason::{EptViolation, ExitReason, Reason};
 use x86defs::vmx::field::{Vmcs, control, exit, guest};
-use x86defs::vmx::interruption::{self, activity, interruptibility, pending_debug};
+use x86defs::vmx::interruption::{self, activity, interruptibility};
 
 /// A guest between exit and entry.
 #[derive(Debug)]
@@ -78,6 +78,7 @@ impl<V: Vmcs> Vcpu for Guest<'_, V> {
             ) => Exit::Virtualization,
             Some(Reason::TripleFault) => Exit::Shutdown,
             Some(Reason::Init) => Exit::Init,
+            Some(Reason::Sipi) => Exit::StartUp,
             _ => Exit::Unexpected(u64::from(field.0 & 0xffff)),
         }
     }
@@ -123,7 +124,7 @@ impl<V: Vmcs> Vcpu for Guest<'_, V> {
         let stepping = self.vmcs.read(guest::RFLAGS) & RFLAGS_TF != 0;
         if stepping && self.vmcs.read(guest::DEBUGCTL) & DEBUGCTL_BTF == 0 {
             let pending = self.vmcs.read(guest::PENDING_DEBUG);
-            self.vmcs.write(guest::PENDING_DEBUG, pending | pending_debug::SINGLE_STEP);
+            self.vmcs.write(guest::PENDING_DEBUG, pending | SINGLE_STEP);
         }
     }
 

@@ -8,7 +8,10 @@
 //! [`CpuState`](x86defs::state::CpuState) alone: on a switch they never move, and a snapshot takes them from the CPU on either
 //! side.
 //!
-//! DEBUGCTL is zero when the guest begins, and zero again when it ends: every exit clears it, and the system does not use it.
+//! DEBUGCTL is cleared by every exit; the guest's is in the VMCS, where the CPU has the register at all.
+//!
+//! The lists of MSRs to store and load at exits and entries are empty. What is not in the VMCS stays in the CPU, and the VMM uses
+//! none of it: it runs with the system's STAR, KERNEL_GS_BASE and so on. A list would only cost time.
 //!
 //! # What belongs to VMX
 //! CR4.VMXE and CR0.NE must be set while the CPU is in VMX operation. The guest reads what it has written there (mask and
@@ -27,6 +30,6 @@ mod state;
 pub use controls::{Controls, Flush, MissingControl, Word};
 pub use guest::Guest;
 pub use mtrr::Mtrrs;
-pub use refusal::Refusal;
+pub use refusal::{Blame, Refusal};
 pub use setup::{Host, Places, intercept_msrs, set_up};
 pub use state::{load, store};

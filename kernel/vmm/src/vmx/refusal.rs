@@ -2,6 +2,7 @@
 //!
 //! Source: Intel SDM vol. 3, 27.8 ("VM-entry failures during or after loading guest state") and 31.2.
 
+use super::checks::{Limits, Violation, check};
 use core::fmt;
 use x86defs::vmx::exit_reason::{EntryFailure, ExitReason, Reason};
 use x86defs::vmx::field::{Vmcs, exit};
@@ -23,7 +24,7 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// Of an instruction that failed with ZF set.
+    /// Of an instruction that failed with ZF set (VMfailValid).
     pub fn of_instruction(vmcs: &impl Vmcs) -> Self {
         Self::Instruction(vmcs.read(exit::INSTRUCTION_ERROR))
     }
@@ -62,6 +63,29 @@ impl fmt::Display for Refusal {
             }
             Self::MsrLoading(entry) => write!(f, "entry could not load MSR {entry} of the list"),
             Self::Other(reason) => write!(f, "entry failed with exit reason {reason:#x}"),
+        }
+    }
+}
+
+/// What can be told of an entry that failed, of a guest that has run before: what the CPU says, and the rule that is broken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Blame {
+    said: Refusal,
+    rule: Option<Violation>,
+}
+
+impl Blame {
+    /// Looks for the rule.
+    pub fn of(said: Refusal, vmcs: &impl Vmcs, limits: &Limits) -> Self {
+        Self { said, rule: check(vmcs, limits).err() }
+    }
+}
+
+impl fmt::Display for Blame {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.rule {
+            Some(rule) => write!(f, "{}; {rule}", self.said),
+            None => write!(f, "{}, though no rule is known to be broken", self.said),
         }
     }
 }

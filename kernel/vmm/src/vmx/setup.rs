@@ -110,7 +110,6 @@ pub fn set_up(vmcs: &mut impl Vmcs, controls: &Controls, places: Places, can: &C
     vmcs.write(control::CR0_MASK, can.cr0.set & !(CR0_PE | CR0_PG));
     vmcs.write(control::CR4_MASK, can.cr4.set);
     vmcs.write(guest::VMCS_LINK, NO_LINK);
-    vmcs.write(guest::DEBUGCTL, 0);
 }
 
 /// Marks the registers that exit: VMX itself, which the guest is not to see. All others in the bitmap are the guest's.

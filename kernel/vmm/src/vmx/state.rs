@@ -6,11 +6,11 @@ mod tests;
 use x86defs::event::{Event, Kind};
 use x86defs::registers::{EFER_LMA, RFLAGS_IF, RFLAGS_TF};
 use x86defs::segment::{Segment, TableRegister};
-use x86defs::state::CpuState;
+use x86defs::state::{Activity, CpuState, Interruptibility, SINGLE_STEP, Shadow};
 use x86defs::vmx::access_rights;
 use x86defs::vmx::control::entry;
 use x86defs::vmx::field::{Field, Natural, Vmcs, control, guest};
-use x86defs::vmx::interruption::{self, activity, interruptibility, pending_debug};
+use x86defs::vmx::interruption::{self, activity, interruptibility};
 
 /// DEBUGCTL: single steps are by branch.
 pub(super) const DEBUGCTL_BTF: u64 = 1 << 1;
@@ -100,23 +100,35 @@ pub fn load(vmcs: &mut impl Vmcs, state: &CpuState) {
     vmcs.write(guest::RFLAGS, state.rflags);
     vmcs.write(guest::EFER, state.msrs.efer);
     vmcs.write(guest::PAT, state.msrs.pat);
+    vmcs.write(guest::DEBUGCTL, state.msrs.debugctl);
     vmcs.write(guest::SYSENTER_CS, state.msrs.sysenter_cs as u32);
     vmcs.write(guest::SYSENTER_ESP, state.msrs.sysenter_esp);
     vmcs.write(guest::SYSENTER_EIP, state.msrs.sysenter_eip);
     let long = if state.msrs.efer & EFER_LMA != 0 { entry::IA32E_MODE_GUEST } else { 0 };
     let controls = vmcs.read(control::ENTRY) & !entry::IA32E_MODE_GUEST;
     vmcs.write(control::ENTRY, controls | long);
-    vmcs.write(guest::ACTIVITY, activity::ACTIVE);
+    let between = &state.interruptibility;
+    vmcs.write(
+        guest::ACTIVITY,
+        match between.activity {
+            Activity::Active => activity::ACTIVE,
+            Activity::Halted => activity::HLT,
+            Activity::Shutdown => activity::SHUTDOWN,
+            Activity::WaitForSipi => activity::WAIT_FOR_SIPI,
+        },
+    );
     // STI blocks only where it has enabled interrupts (27.3.1.5).
-    let shadow = match (state.interrupt_shadow, state.rflags & RFLAGS_IF != 0) {
-        (false, _) => 0,
-        (true, true) => interruptibility::STI,
-        (true, false) => interruptibility::MOV_SS,
+    let shadow = match (between.shadow, state.rflags & RFLAGS_IF != 0) {
+        (None, _) => 0,
+        (Some(Shadow::Sti), true) => interruptibility::STI,
+        (Some(_), _) => interruptibility::MOV_SS,
     };
-    vmcs.write(guest::INTERRUPTIBILITY, shadow);
-    // A single step that was due waits behind the shadow.
-    let step = state.interrupt_shadow && state.rflags & RFLAGS_TF != 0;
-    vmcs.write(guest::PENDING_DEBUG, if step { pending_debug::SINGLE_STEP } else { 0 });
+    let nmi = if between.nmi_blocked { interruptibility::NMI } else { 0 };
+    vmcs.write(guest::INTERRUPTIBILITY, shadow | nmi);
+    // A single step that was due waits behind the shadow; not every state can say so.
+    let steps = state.rflags & RFLAGS_TF != 0 && state.msrs.debugctl & DEBUGCTL_BTF == 0;
+    let step = if between.shadow.is_some() && steps { SINGLE_STEP } else { 0 };
+    vmcs.write(guest::PENDING_DEBUG, between.debug | step);
     match state.pending {
         Some(event) => deliver(vmcs, event, INT_LENGTH),
         None => vmcs.write(control::ENTRY_INTERRUPTION, 0),
@@ -162,10 +174,25 @@ pub fn store(vmcs: &impl Vmcs, state: &mut CpuState) {
     state.rflags = vmcs.read(guest::RFLAGS);
     state.msrs.efer = vmcs.read(guest::EFER);
     state.msrs.pat = vmcs.read(guest::PAT);
+    state.msrs.debugctl = vmcs.read(guest::DEBUGCTL);
     state.msrs.sysenter_cs = vmcs.read(guest::SYSENTER_CS).into();
     state.msrs.sysenter_esp = vmcs.read(guest::SYSENTER_ESP);
     state.msrs.sysenter_eip = vmcs.read(guest::SYSENTER_EIP);
-    state.interrupt_shadow = vmcs.read(guest::INTERRUPTIBILITY) & interruptibility::SHADOW != 0;
+    state.interruptibility = Interruptibility {
+        shadow: match vmcs.read(guest::INTERRUPTIBILITY) {
+            blocked if blocked & interruptibility::MOV_SS != 0 => Some(Shadow::MovSs),
+            blocked if blocked & interruptibility::STI != 0 => Some(Shadow::Sti),
+            _ => None,
+        },
+        nmi_blocked: vmcs.read(guest::INTERRUPTIBILITY) & interruptibility::NMI != 0,
+        activity: match vmcs.read(guest::ACTIVITY) {
+            activity::HLT => Activity::Halted,
+            activity::SHUTDOWN => Activity::Shutdown,
+            activity::WAIT_FOR_SIPI => Activity::WaitForSipi,
+            _ => Activity::Active,
+        },
+        debug: vmcs.read(guest::PENDING_DEBUG),
+    };
     let information = vmcs.read(control::ENTRY_INTERRUPTION);
     state.pending = if information & interruption::VALID != 0 {
         interruption::decode(information, vmcs.read(control::ENTRY_ERROR_CODE))

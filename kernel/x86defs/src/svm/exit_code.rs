@@ -20,6 +20,8 @@ pub const SKINIT: u64 = 0x86;
 pub const NPF: u64 = 0x400;
 /// VMRUN refused the control block.
 pub const INVALID: u64 = u64::MAX;
+/// The same as QEMU's TCG stores it: -1 in 32 bits.
+pub const INVALID_32: u64 = u32::MAX as u64;
 
 /// Error code of a nested fault: the page was present.
 pub const NPF_PRESENT: u64 = 1;

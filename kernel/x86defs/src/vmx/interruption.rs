@@ -87,16 +87,15 @@ pub mod activity {
     pub const WAIT_FOR_SIPI: u32 = 3;
 }
 
-/// Pending debug exceptions (25.4.2).
+/// Pending debug exceptions (25.4.2), besides [`SINGLE_STEP`](crate::state::SINGLE_STEP) and
+/// [`BREAKPOINT`](crate::state::BREAKPOINT).
 pub mod pending_debug {
-    /// At least one breakpoint was met that DR7 enables.
-    pub const ENABLED_BREAKPOINT: u64 = 1 << 12;
-    /// Single step.
-    pub const SINGLE_STEP: u64 = 1 << 14;
+    use crate::state::{BREAKPOINT, SINGLE_STEP};
+
     /// A debug exception in a transactional region.
     pub const TRANSACTION: u64 = 1 << 16;
     /// All bits that may be set: B0 to B3, and those above.
-    pub const ALL: u64 = 0xf | 1 << 11 | ENABLED_BREAKPOINT | SINGLE_STEP | TRANSACTION;
+    pub const ALL: u64 = 0xf | 1 << 11 | BREAKPOINT | SINGLE_STEP | TRANSACTION;
 }
 
 #[cfg(test)]

@@ -125,6 +125,7 @@ fn what_can_not_go_on_stops() {
     for (reason, next) in [
         (2, Next::Stop(Stop::Shutdown)),
         (3, Next::Stop(Stop::Init)),
+        (4, Next::Stop(Stop::StartUp)),
         (49, Next::Stop(Stop::Unexpected(49))),
         (0x8000_0021, Next::Refused),
     ] {

@@ -11,7 +11,7 @@ const LIMITS: Limits = Limits {
     physical_bits: 40,
     asids: 16,
     long_mode: true,
-    cr4: CR4_PAE | CR4_PGE | CR4_OSXSAVE,
+    cr4: CR4_PAE | CR4_PGE | CR4_OSXSAVE | CR4_CET,
     efer: EFER_SVME | EFER_LMA | EFER_LME | EFER_NXE | EFER_SCE,
 };
 
@@ -55,6 +55,8 @@ fn each_rule_is_seen_broken() {
         (|v| v.save.cr4 &= !CR4_PAE, V::LongModeWithoutPae(CR4_PGE)),
         (|v| v.save.cr0 &= !CR0_PE, V::LongModeWithoutProtection(CR0_PG)),
         (|v| v.save.cs.attributes |= DEFAULT_BIG, V::CodeLongAndBig(0x69b)),
+        (|v| v.save.cr4 |= CR4_CET, V::CetWithoutWriteProtection(CR4_CET | 0xa0)),
+        (|v| v.save.s_cet = 4, V::SupervisorCetReserved(4)),
         (|v| v.control.intercept_2 &= !1, V::VmrunNotIntercepted(0x7e)),
         (|v| v.control.msrpm_base_pa = 0x800, V::MsrMap(0x800)),
         (|v| v.control.msrpm_base_pa = (1 << 40) - 4096, V::MsrMap((1 << 40) - 4096)),

@@ -7,6 +7,7 @@ use x86defs::registers::{
     CR0_PE, CR0_PG, CR0_WP, CR4_CET, CR4_PAE, CR4_PCIDE, EFER_LMA, EFER_LME, RFLAGS_FIXED, RFLAGS_IF,
     RFLAGS_TF, RFLAGS_VM,
 };
+use x86defs::state::{BREAKPOINT, SINGLE_STEP};
 use x86defs::vmx::access_rights;
 use x86defs::vmx::capability::{MISC_HLT, MISC_SHUTDOWN, MISC_WAIT_FOR_SIPI};
 use x86defs::vmx::control::{entry, pin};
@@ -87,7 +88,7 @@ pub(super) fn check_flow(vmcs: &impl Vmcs, limits: &Limits) -> Result<(), Violat
     let long = vmcs.read(control::ENTRY) & entry::IA32E_MODE_GUEST != 0;
     let (rip, rflags) = (vmcs.read(guest::RIP), vmcs.read(guest::RFLAGS));
     let wide = long && vmcs.read(guest::CS_ACCESS_RIGHTS) & access_rights::LONG != 0;
-    let fits = if wide { limits.is_canonical(rip) } else { rip >> 32 == 0 };
+    let fits = if wide { limits.is_linear(rip) } else { rip >> 32 == 0 };
     fail_if(!fits, Violation::Rip(rip))?;
     fail_if(rflags & (RFLAGS_ZERO | RFLAGS_FIXED) != RFLAGS_FIXED, Violation::Rflags(rflags))?;
     let no_8086 = long || vmcs.read(guest::CR0) & CR0_PE == 0;
@@ -165,7 +166,7 @@ fn check_interruptibility(vmcs: &impl Vmcs) -> Result<(), Violation> {
 }
 
 fn check_pending_debug(vmcs: &impl Vmcs) -> Result<(), Violation> {
-    use pending_debug::{ALL, ENABLED_BREAKPOINT, SINGLE_STEP, TRANSACTION};
+    use pending_debug::{ALL, TRANSACTION};
     let pending = vmcs.read(guest::PENDING_DEBUG);
     fail_if(pending & !ALL != 0, Violation::PendingDebugReserved(pending))?;
     let shadow = vmcs.read(guest::INTERRUPTIBILITY) & interruptibility::SHADOW != 0;
@@ -174,7 +175,7 @@ fn check_pending_debug(vmcs: &impl Vmcs) -> Result<(), Violation> {
         let steps = traps && vmcs.read(guest::DEBUGCTL) & DEBUGCTL_BTF == 0;
         fail_if((pending & SINGLE_STEP != 0) != steps, Violation::PendingSingleStep(pending))?;
     }
-    let alone = pending == TRANSACTION | ENABLED_BREAKPOINT;
+    let alone = pending == TRANSACTION | BREAKPOINT;
     let behind = vmcs.read(guest::INTERRUPTIBILITY) & interruptibility::MOV_SS != 0;
     let transaction = pending & TRANSACTION != 0;
     fail_if(transaction && (!alone || behind), Violation::PendingTransaction(pending))

@@ -39,6 +39,13 @@ impl Limits {
         ((address << above) as i64 >> above) as u64 == address
     }
 
+    /// Whether the bits above the linear addresses are identical: all that is asked of RIP (27.3.1.4). One that is not canonical
+    /// by the highest bit of a linear address faults in the guest, at its first fetch.
+    const fn is_linear(&self, address: u64) -> bool {
+        let above = address as i64 >> self.linear_bits;
+        above == 0 || above == -1
+    }
+
     /// Whether a physical address is a multiple of `alignment` that VMX structures may have.
     const fn is_placed(&self, address: u64, alignment: u64) -> bool {
         address.is_multiple_of(alignment) && address >> self.can.address_bits(self.physical_bits) == 0

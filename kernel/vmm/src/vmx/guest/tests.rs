@@ -1,5 +1,6 @@
 use super::*;
 use crate::vmx::state::SS;
+use x86defs::state::SINGLE_STEP;
 use x86defs::vmx::field::Image;
 
 const INTERRUPT: Event = Event { kind: Kind::Interrupt, vector: 0xf0, error: None };
@@ -23,7 +24,7 @@ fn exits_are_told_apart() {
     assert_eq!(exit(18), Exit::Hypercall);
     assert_eq!(exit(10), Exit::Cpuid);
     assert_eq!((exit(31), exit(32)), (Exit::ReadMsr(0xc000_0080), Exit::WriteMsr(0xc000_0080)));
-    assert_eq!((exit(2), exit(3)), (Exit::Shutdown, Exit::Init));
+    assert_eq!((exit(2), exit(3), exit(4)), (Exit::Shutdown, Exit::Init, Exit::StartUp));
     assert_eq!((exit(55), exit(13), exit(28)), (Exit::Xsetbv, Exit::Invd, Exit::ControlRegister));
     for virtualization in [11, 19, 20, 21, 22, 23, 24, 25, 26, 27, 50, 53, 59] {
         assert_eq!(exit(virtualization), Exit::Virtualization);
@@ -66,7 +67,7 @@ fn skipping_ends_the_shadow_and_honours_single_steps() {
     vmcs.write(guest::RFLAGS, RFLAGS_TF);
     with(&mut vmcs, |guest| guest.skip(2));
     assert_eq!(vmcs.read(guest::RIP), 0x1005);
-    assert_eq!(vmcs.read(guest::PENDING_DEBUG), pending_debug::SINGLE_STEP);
+    assert_eq!(vmcs.read(guest::PENDING_DEBUG), SINGLE_STEP);
     vmcs.write(guest::PENDING_DEBUG, 0);
     vmcs.write(guest::DEBUGCTL, DEBUGCTL_BTF);
     with(&mut vmcs, |guest| guest.skip(2));

@@ -152,6 +152,21 @@ fn a_violation_names_its_area() {
 }
 
 #[test]
+fn a_refused_entry_is_blamed_on_a_rule() {
+    use crate::vmx::{Blame, Refusal};
+    use x86defs::vmx::exit_reason::EntryFailure;
+    let mut vmcs = sound();
+    let blame =
+        |vmcs: &Image| Blame::of(Refusal::GuestState(EntryFailure::Other), vmcs, &limits()).to_string();
+    assert_eq!(blame(&vmcs), "entry with invalid guest state, though no rule is known to be broken");
+    vmcs.write(guest::RFLAGS, 0);
+    assert_eq!(
+        blame(&vmcs),
+        "entry with invalid guest state; guest RIP and RFLAGS: RFLAGS has reserved bits wrong (0x0)"
+    );
+}
+
+#[test]
 fn host_rules_are_seen_broken() {
     use Violation as V;
     each_is_seen(
