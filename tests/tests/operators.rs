@@ -93,6 +93,7 @@ fn a_change_is_made_once_and_in_its_generation() {
     let (status, mode, _, error) = asked("mode guest --expect 1");
     assert_eq!((status, mode.as_deref()), (REFUSED, Some("native")));
     assert_eq!(error.as_deref(), Some("stale: this is generation 2"));
+    assert_eq!(operator.status()["refusal"].as_str(), error.as_deref());
     let (status, _, _, error) = asked("mode native --op first");
     assert_eq!((status, error.as_deref()), (REFUSED, Some("another operation has had this ID")));
     assert_eq!(asked("mode guest --op second --expect 2"), done("guest", 3));

@@ -239,6 +239,7 @@ fn where_there_can_be_no_vmm_the_system_serves_on() {
         let state = operator.status();
         assert_eq!((&state["mode"], &state["vendor"]), (&json!("native"), &Value::Null));
         assert!(state["unavailable"].as_str().unwrap().contains(reason), "{state}");
+        assert_eq!(state["refusal"], state["unavailable"]);
         assert_eq!(operator.ask("mode native").0, DONE, "it is");
         guest.assert_well();
     }

@@ -4,7 +4,6 @@ use crate::phase::Event;
 use crate::rendezvous::{Failure, Rendezvous};
 use crate::trace::{Record, Ring};
 use crate::{Direction, Phase, Pins, World};
-use alloc::string::{String, ToString};
 use core::fmt;
 use core::time::Duration;
 use machine::sync::Mutex;
@@ -53,8 +52,6 @@ pub struct Figures {
     pub phase: Phase,
     /// Switches that were carried out.
     pub switches: u64,
-    /// Why the last refused request was refused.
-    pub refusal: Option<String>,
     /// The last switches.
     pub ring: Ring,
 }
@@ -87,7 +84,7 @@ impl<W: World> Switch<W> {
     /// A machine in native mode.
     pub fn new(world: W, pins: Pins<'static>) -> Self {
         let ring = Ring::new(KEPT, world.cpus());
-        let figures = Figures { phase: Phase::Native, switches: 0, refusal: None, ring };
+        let figures = Figures { phase: Phase::Native, switches: 0, ring };
         Self {
             world,
             pins,
@@ -118,9 +115,7 @@ impl<W: World> Switch<W> {
         let Some(_turn) = self.turn.try_lock() else {
             // The answer is given when the other request is done, so that it comes with the state that holds then.
             drop(self.turn.lock());
-            let refused = Refused::Busy;
-            self.figures.lock().refusal = Some(refused.to_string());
-            return Err(refused);
+            return Err(Refused::Busy);
         };
         let mut figures = self.figures.lock();
         let direction = match (figures.phase, target) {
@@ -129,11 +124,8 @@ impl<W: World> Switch<W> {
             _ => Direction::Leave,
         };
         let result = self.carry_out(&mut figures, direction, deadline);
-        match &result {
-            Ok(()) => figures.switches += 1,
-            Err(refused) => figures.refusal = Some(refused.to_string()),
-        }
         let done = result.is_ok();
+        figures.switches += u64::from(done);
         figures.ring.push(direction, done, |cpu| self.rendezvous.marks(cpu));
         result.map(|()| Outcome::Switched)
     }

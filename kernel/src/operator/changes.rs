@@ -18,6 +18,15 @@ static OPERATIONS: Mutex<Operations> = Mutex::new(Operations::new());
 static TURN: Mutex<()> = Mutex::new(());
 static GENERATION: AtomicU64 = AtomicU64::new(0);
 
+/// Why the last change that was refused was refused. Rehearsals are none.
+static REFUSAL: Mutex<Option<String>> = Mutex::new(None);
+
+/// Why the last change that was refused was refused, be it by the machine, because another was being made, or because it was
+/// meant for another generation.
+pub fn refusal() -> Option<String> {
+    REFUSAL.lock().clone()
+}
+
 /// Counts the changes of the machine's state since boot.
 pub fn generation() -> u64 {
     GENERATION.load(Ordering::Acquire)
@@ -111,6 +120,9 @@ fn carry_out(caller: &Caller, switch: &Switch, id: &str, what: &str, json: bool)
             (exit::REFUSED, false, Some(String::from("busy: another change is being made")))
         }
     };
+    if !switch.dry_run && error.is_some() {
+        REFUSAL.lock().clone_from(&error);
+    }
     let outcome = match &error {
         None if changed => "done",
         None => "nothing to do",

@@ -33,7 +33,7 @@ pub fn mode() -> Mode {
         generation,
         switches: figures.switches,
         last: figures.last().map(last),
-        refusal: figures.refusal.clone(),
+        refusal: super::changes::refusal(),
         exits: Count::ALL.iter().map(|(kind, name)| (*name, monitor.exits(*kind))).collect(),
         unavailable: None,
     });
@@ -44,7 +44,7 @@ pub fn mode() -> Mode {
         generation,
         switches: 0,
         last: None,
-        refusal: None,
+        refusal: super::changes::refusal(),
         exits: BTreeMap::new(),
         unavailable: Some(reason.to_string()),
     })

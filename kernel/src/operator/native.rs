@@ -19,7 +19,7 @@ pub fn mode() -> Mode {
         generation: super::changes::generation(),
         switches: 0,
         last: None,
-        refusal: None,
+        refusal: super::changes::refusal(),
         exits: BTreeMap::new(),
         unavailable: Some(ABSENT.to_string()),
     }
