@@ -15,7 +15,7 @@ pub use hardware::Hardware;
 
 use x86defs::registers::msr;
 use x86defs::segment::{BUSY_TSS, PRESENT, Segment, TableRegister};
-use x86defs::state::{CpuState, Interruptibility, Msrs, Segments};
+use x86defs::state::{CpuState, Interruptibility};
 
 /// Control and debug registers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,32 +110,31 @@ pub fn capture<P: Privileged>(cpu: &P, optional: Optional, state: &mut CpuState)
     state.dr7 = cpu.read(Register::Dr7);
     state.gdtr = cpu.gdtr();
     state.idtr = cpu.idtr();
-    state.msrs = Msrs {
-        efer: cpu.msr(msr::EFER),
-        pat: cpu.msr(msr::PAT),
-        star: cpu.msr(msr::STAR),
-        lstar: cpu.msr(msr::LSTAR),
-        cstar: cpu.msr(msr::CSTAR),
-        sfmask: cpu.msr(msr::SFMASK),
-        kernel_gs_base: cpu.msr(msr::KERNEL_GS_BASE),
-        sysenter_cs: cpu.msr(msr::SYSENTER_CS),
-        sysenter_esp: cpu.msr(msr::SYSENTER_ESP),
-        sysenter_eip: cpu.msr(msr::SYSENTER_EIP),
-        spec_ctrl: if optional.spec_ctrl { cpu.msr(msr::SPEC_CTRL) } else { 0 },
-        debugctl: if optional.debugctl { cpu.msr(msr::DEBUGCTL) } else { 0 },
-    };
+    // Field by field: what is read is stored at once, since so many values would not fit in registers.
+    let msrs = &mut state.msrs;
+    msrs.efer = cpu.msr(msr::EFER);
+    msrs.pat = cpu.msr(msr::PAT);
+    msrs.star = cpu.msr(msr::STAR);
+    msrs.lstar = cpu.msr(msr::LSTAR);
+    msrs.cstar = cpu.msr(msr::CSTAR);
+    msrs.sfmask = cpu.msr(msr::SFMASK);
+    msrs.kernel_gs_base = cpu.msr(msr::KERNEL_GS_BASE);
+    msrs.sysenter_cs = cpu.msr(msr::SYSENTER_CS);
+    msrs.sysenter_esp = cpu.msr(msr::SYSENTER_ESP);
+    msrs.sysenter_eip = cpu.msr(msr::SYSENTER_EIP);
+    msrs.spec_ctrl = if optional.spec_ctrl { cpu.msr(msr::SPEC_CTRL) } else { 0 };
+    msrs.debugctl = if optional.debugctl { cpu.msr(msr::DEBUGCTL) } else { 0 };
     let gdt = state.gdtr.base;
     let ss = segment(cpu, gdt, Selector::Ss)?;
-    state.segments = Segments {
-        es: same_or(ss, cpu, gdt, Selector::Es)?,
-        cs: segment(cpu, gdt, Selector::Cs)?,
-        ss,
-        ds: same_or(ss, cpu, gdt, Selector::Ds)?,
-        fs: Segment { base: cpu.msr(msr::FS_BASE), ..segment(cpu, gdt, Selector::Fs)? },
-        gs: Segment { base: cpu.msr(msr::GS_BASE), ..segment(cpu, gdt, Selector::Gs)? },
-        ldtr: segment(cpu, gdt, Selector::Ldtr)?,
-        tr: segment(cpu, gdt, Selector::Tr)?,
-    };
+    let segments = &mut state.segments;
+    segments.ss = ss;
+    segments.es = same_or(ss, cpu, gdt, Selector::Es)?;
+    segments.ds = same_or(ss, cpu, gdt, Selector::Ds)?;
+    segments.cs = segment(cpu, gdt, Selector::Cs)?;
+    segments.fs = Segment { base: cpu.msr(msr::FS_BASE), ..segment(cpu, gdt, Selector::Fs)? };
+    segments.gs = Segment { base: cpu.msr(msr::GS_BASE), ..segment(cpu, gdt, Selector::Gs)? };
+    segments.ldtr = segment(cpu, gdt, Selector::Ldtr)?;
+    segments.tr = segment(cpu, gdt, Selector::Tr)?;
     state.interruptibility = Interruptibility::default();
     state.pending = None;
     Ok(())
