@@ -25,6 +25,8 @@ pub struct PerCpu {
     pub apic_id: u32,
     /// Interrupts taken, for `statistics`.
     pub interrupts: AtomicU64,
+    /// Those of its timer among them.
+    pub timer_interrupts: AtomicU64,
     /// Nanoseconds spent in the idle thread.
     pub idle_nanos: AtomicU64,
     /// Thread switches.
@@ -46,6 +48,7 @@ impl PerCpu {
             reschedule: AtomicBool::new(false),
             apic_id,
             interrupts: AtomicU64::new(0),
+            timer_interrupts: AtomicU64::new(0),
             idle_nanos: AtomicU64::new(0),
             switches: AtomicU64::new(0),
         }

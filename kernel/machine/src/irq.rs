@@ -43,6 +43,8 @@ pub enum IrqError {
     NoVector,
     /// No I/O APIC has this input.
     NoSuchLine,
+    /// A handler has this input.
+    InUse,
 }
 
 type Handler = Arc<dyn Fn() + Send + Sync>;
@@ -116,6 +118,25 @@ pub(crate) fn init(madt: &MadtInfo) {
         }
         list.push(found);
     }
+}
+
+/// Makes an input that no handler has (a watchdog's, the PIT's) raise a non-maskable interrupt on a CPU at each rising edge, or
+/// masks it again.
+pub fn nmi_on_line(gsi: u32, cpu: Option<usize>) -> Result<(), IrqError> {
+    const NMI: u32 = 4 << 8;
+    const MASKED: u32 = 1 << 16;
+    let list = IO_APICS.lock();
+    let find = |each: &&IoApic| (each.first_gsi..each.first_gsi + each.lines).contains(&gsi);
+    let io_apic = list.iter().find(find).ok_or(IrqError::NoSuchLine)?;
+    let line = gsi - io_apic.first_gsi;
+    if io_apic.routes[line as usize] != 0 {
+        return Err(IrqError::InUse);
+    }
+    if let Some(cpu) = cpu {
+        io_apic.write(0x11 + 2 * line, smp::apic_id(cpu) << 24);
+    }
+    io_apic.write(0x10 + 2 * line, if cpu.is_some() { NMI } else { MASKED });
+    Ok(())
 }
 
 /// Calls the handlers of a device vector.

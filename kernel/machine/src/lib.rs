@@ -56,6 +56,8 @@ mod mem_functions;
 #[cfg(bare_metal)]
 pub mod paging;
 #[cfg(bare_metal)]
+pub mod probe;
+#[cfg(bare_metal)]
 pub mod smp;
 #[cfg(bare_metal)]
 pub mod start;

@@ -3,7 +3,7 @@
 //! Sources: AMD64 APM vol. 2, chapter 8 (exceptions and interrupts), 12.2.5 (TSS), 4.7 and 4.8 (descriptors).
 
 use crate::virtualization::hooks;
-use crate::{apic, cpu, irq, last_words, thread};
+use crate::{apic, attempt, cpu, irq, last_words, probe, thread};
 use alloc::boxed::Box;
 use core::arch::{asm, global_asm};
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -165,32 +165,24 @@ pub(crate) fn idt() -> Idt {
     unsafe { IDT }
 }
 
-unsafe extern "C" {
-    static probe_msr_at: u8;
-    static probe_msr_fault: u8;
-    static probe_msr_write_at: u8;
-    /// In traps.s: reads a register into `value`; 0 if that faults.
-    fn probe_msr_read(register: u32, value: *mut u64) -> u32;
-    /// In traps.s: writes a register; 0 if that faults.
-    #[link_name = "probe_msr_write"]
-    fn probe_write(register: u32, value: u64) -> u32;
-}
-
 /// Reads a model-specific register that may not exist; `None` if it doesn't.
 pub(crate) fn probe_msr(register: u32) -> Option<u64> {
-    let mut value = 0;
-    // SAFETY: reading has no other effect; a general protection fault at `probe_msr_at` goes on at `probe_msr_fault`.
-    let there = unsafe { probe_msr_read(register, &mut value) };
-    (there != 0).then_some(value)
+    let (low, high): (u64, u64);
+    // SAFETY: reading has no other effect.
+    let vector = unsafe {
+        attempt!("rdmsr", in("ecx") register, out("rax") low, out("rdx") high, options(nomem, nostack))
+    };
+    (vector == 0).then_some(high << 32 | low & 0xffff_ffff)
 }
 
 /// Writes a model-specific register; false if that faults.
 pub(crate) fn probe_msr_write(register: u32, value: u64) -> bool {
     // SAFETY: called with values that are refused, or that the register has already.
-    unsafe { probe_write(register, value) != 0 }
+    let vector = unsafe {
+        attempt!("wrmsr", in("ecx") register, in("rax") value, in("rdx") value >> 32, options(nostack))
+    };
+    vector == 0
 }
-
-const GENERAL_PROTECTION: u64 = 13;
 
 static NMIS: AtomicU64 = AtomicU64::new(0);
 
@@ -208,11 +200,10 @@ extern "C" fn exception_dispatch(frame: &mut TrapFrame) {
             }
             NMIS.fetch_add(1, Ordering::Relaxed);
         }
-        GENERAL_PROTECTION
-            if [&raw const probe_msr_at as u64, &raw const probe_msr_write_at as u64]
-                .contains(&frame.rip) =>
-        {
-            frame.rip = &raw const probe_msr_fault as u64;
+        probe::INVALID_OPCODE | probe::GENERAL_PROTECTION => {
+            if !probe::resume(frame) {
+                last_words::exception(frame);
+            }
         }
         _ => last_words::exception(frame),
     }
@@ -226,6 +217,7 @@ extern "C" fn interrupt_dispatch(frame: &mut TrapFrame) {
         apic::SPURIOUS_VECTOR => return,
         apic::TIMER_VECTOR => {
             apic::end_of_interrupt();
+            cpu::this().timer_interrupts.fetch_add(1, Ordering::Relaxed);
             thread::timer_interrupt();
         }
         apic::RESCHEDULE_VECTOR => apic::end_of_interrupt(),

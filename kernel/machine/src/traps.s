@@ -181,34 +181,6 @@ thread_entry:
     call thread_start
     ud2
 
-# fn probe_msr_read(edi: register, rsi: *mut u64) -> 1, or 0 if there is no such register.
-    .balign 16
-    .global probe_msr_read, probe_msr_at, probe_msr_fault
-probe_msr_read:
-    mov ecx, edi
-probe_msr_at:
-    rdmsr
-    mov [rsi], eax
-    mov [rsi + 4], edx
-    mov eax, 1
-    ret
-probe_msr_fault:
-    xor eax, eax
-    ret
-
-# fn probe_msr_write(edi: register, rsi: value) -> 1, or 0 if the CPU refuses.
-    .balign 16
-    .global probe_msr_write, probe_msr_write_at
-probe_msr_write:
-    mov ecx, edi
-    mov rax, rsi
-    mov rdx, rsi
-    shr rdx, 32
-probe_msr_write_at:
-    wrmsr
-    mov eax, 1
-    ret
-
     .section .rodata
     .balign 4
 default_mxcsr:
