@@ -1,6 +1,8 @@
 //! Threads that keep values in registers while they take the CPU from one another, or while the machine switches.
 
-use crate::state;
+use crate::state::{self, Middle, Page, Setup};
+use crate::x87;
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use app::Env;
@@ -9,32 +11,42 @@ use app::time::Duration;
 use core::arch::x86_64::__cpuid;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-/// Runs `meanwhile` while each CPU checks its registers; `threads` on each CPU, so that they take turns. Returns the rounds
-/// that were checked.
+/// What can be looked at on a CPU, with memory of its own. `x87=all` on the command line: the emulator bears values on the x87
+/// stack on each CPU.
+pub fn setup(env: &'static Env, cpu: usize) -> Setup {
+    let features = __cpuid(1).ecx;
+    let avx = features & 1 << 28 != 0 && features & 1 << 27 != 0;
+    let x87 = cpu == 0 || env.setting("x87") == Some("all");
+    Setup { avx, x87, page: Box::new(Page([const { AtomicU64::new(0) }; 512])) }
+}
+
+/// Runs `meanwhile` while each CPU checks its registers, CPUID between filling and comparing on every other round; `threads` on
+/// each CPU, so that they take turns. Returns the rounds that were checked.
 pub fn check_while(
     env: &'static Env,
     threads: u64,
     meanwhile: impl FnOnce() -> Result<(), &'static str>,
 ) -> Result<u64, &'static str> {
-    let features = __cpuid(1).ecx;
-    let has_avx = features & 1 << 28 != 0 && features & 1 << 27 != 0;
     let over = Arc::new(AtomicBool::new(false));
     let rounds = Arc::new(AtomicU64::new(0));
     let mut running = Vec::new();
     for number in 0..threads * env.cpus() as u64 {
         let (over, rounds) = (over.clone(), rounds.clone());
+        let cpu = (number / threads) as usize;
         let worker = move || {
+            let setup = setup(env, cpu);
             let mut wrong = 0;
             let mut seed = number << 20;
             while !over.load(Ordering::Relaxed) {
                 seed += 1;
-                wrong += state::round(seed, has_avx && seed % 3 == 0);
+                let middle = if seed.is_multiple_of(2) { Middle::Cpuid } else { Middle::Nothing };
+                wrong += state::round(seed, middle, &setup);
                 rounds.fetch_add(1, Ordering::Relaxed);
             }
             wrong
         };
-        let cpu = CpuSet(1 << (number / threads));
-        running.push(Builder::new("registers").affinity(cpu).spawn(worker).map_err(|_| "no thread")?);
+        let builder = Builder::new("registers").affinity(CpuSet(1 << cpu));
+        running.push(builder.spawn(worker).map_err(|_| "no thread")?);
     }
     let result = meanwhile();
     over.store(true, Ordering::Relaxed);
@@ -53,13 +65,13 @@ pub fn x87_is_empty(_: &'static Env) -> Result<(), &'static str> {
     let over = Arc::new(AtomicBool::new(false));
     let at_work = Arc::new(AtomicU64::new(0));
     let (busy, working) = (over.clone(), at_work.clone());
-    let computing = move || state::compute_until(&busy, &working);
+    let computing = move || x87::compute_until(&busy, &working);
     let computing = Builder::new("x87").affinity(FIRST).spawn(computing).map_err(|_| "no thread")?;
     let sleeper = move || {
-        state::x87_rounds_down();
+        x87::rounds_down();
         (0..20).all(|_| {
             thread::sleep(Duration::from_micros(300));
-            state::x87_rooms() == 8 && state::x87_rounds_down_still()
+            x87::rooms() == 8 && x87::rounds_down_still()
         })
     };
     let builder = || Builder::new("x87").affinity(FIRST).priority(Priority::High);
@@ -69,7 +81,7 @@ pub fn x87_is_empty(_: &'static Env) -> Result<(), &'static str> {
     }
     let mut empty = true;
     for _ in 0..20 {
-        empty &= builder().spawn(|| state::x87_rooms() == 8).map_err(|_| "no thread")?.join();
+        empty &= builder().spawn(|| x87::rooms() == 8).map_err(|_| "no thread")?.join();
         thread::sleep(Duration::from_micros(100));
     }
     let kept = sleeper.join();

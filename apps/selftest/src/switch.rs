@@ -1,45 +1,59 @@
 //! Switching between native and guest mode, and what must not come of it.
 
-use crate::{check, registers};
+use crate::check;
+use crate::registers::{self, setup};
+use crate::state::{self, Middle};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use app::Env;
 use app::thread::{self, Builder, CpuSet, Priority};
-use app::time::{Duration, Instant};
+use app::time::Duration;
 use core::arch::x86_64::__cpuid;
 use core::sync::atomic::{AtomicBool, Ordering};
-use machine::cpu::{self, msr};
+use machine::paging::{self, PAGE};
 use mode::bare::inject::{Fault, arm, disarm};
 use mode::bare::{CpuError, RequestError, look, request};
 use mode::{Outcome, Phase, Refused};
-use vmm::call::Count;
-use x86defs::registers::msr as number;
+use vmm::Vendor;
+use vmm::call::{Call, Count};
+use vmm::monitor::Monitor;
 
-const LONG: Duration = Duration::from_secs(30);
+pub const LONG: Duration = Duration::from_secs(30);
 const SHORT: Duration = Duration::from_millis(30);
 
-/// Switches under the register checker, shared by all CPUs: each more makes an emulator slower. `switches=` has another.
+/// Switches under the register checker, divided by the CPUs: each more makes an emulator slower. `switches=` has another number.
 const SWITCHES: usize = 400;
+/// Rounds of each exit under the register checker, on each CPU.
+const EXITS: u64 = 60;
 
-/// Which CPUs are in guest mode, asked on each of them.
-fn modes(env: &'static Env) -> Result<Vec<bool>, &'static str> {
+/// Runs something on each CPU, one after the other, before all else that wants to run there.
+pub fn everywhere<T: Send + 'static>(
+    env: &'static Env,
+    f: impl Fn(usize) -> T + Send + Sync + 'static,
+) -> Result<Vec<T>, &'static str> {
+    let f = Arc::new(f);
     (0..env.cpus())
         .map(|cpu| {
-            let builder = Builder::new("asks").affinity(CpuSet(1 << cpu)).priority(Priority::High);
-            let asks = builder.spawn(|| {
-                let leaf = __cpuid(0x4000_0000);
-                [leaf.ebx, leaf.ecx, leaf.edx].map(u32::to_le_bytes).concat() == vmm::exits::SIGNATURE
-            });
-            asks.map(|thread| thread.join()).map_err(|_| "no thread")
+            let f = f.clone();
+            let builder = Builder::new("everywhere").affinity(CpuSet(1 << cpu)).priority(Priority::High);
+            builder.spawn(move || f(cpu)).map(|thread| thread.join()).map_err(|_| "no thread")
         })
         .collect()
 }
 
-fn all_are(env: &'static Env, guest: bool) -> Result<(), &'static str> {
+/// Which CPUs are in guest mode, asked on each of them.
+fn modes(env: &'static Env) -> Result<Vec<bool>, &'static str> {
+    everywhere(env, |_| {
+        let leaf = __cpuid(0x4000_0000);
+        [leaf.ebx, leaf.ecx, leaf.edx].map(u32::to_le_bytes).concat() == vmm::exits::SIGNATURE
+    })
+}
+
+pub fn all_are(env: &'static Env, guest: bool) -> Result<(), &'static str> {
     check(modes(env)?.into_iter().all(|mode| mode == guest), "a CPU is in another mode than the others")
 }
 
-fn switch_to(env: &'static Env, phase: Phase) -> Result<(), &'static str> {
+pub fn switch_to(env: &'static Env, phase: Phase) -> Result<(), &'static str> {
     request(Some(phase), LONG).map_err(|error| {
         log::error!("{error}");
         "a switch was refused"
@@ -48,7 +62,7 @@ fn switch_to(env: &'static Env, phase: Phase) -> Result<(), &'static str> {
 }
 
 /// Ends in native mode, whatever the test made of it.
-fn then_native(result: Result<(), &'static str>) -> Result<(), &'static str> {
+pub fn then_native(result: Result<(), &'static str>) -> Result<(), &'static str> {
     disarm();
     let _ = request(Some(Phase::Native), LONG);
     result
@@ -71,20 +85,82 @@ pub fn there_and_back(env: &'static Env) -> Result<(), &'static str> {
     Ok(())
 }
 
+/// Each CPU leads in turn, holding values of its own across the call, while all the others check theirs. An even number of
+/// switches for each: the machine ends in the mode it began in.
 pub fn registers_survive(env: &'static Env) -> Result<(), &'static str> {
-    // An even number: the machine ends in the mode it began in.
     let wanted = env.setting("switches").and_then(|word| word.parse().ok()).unwrap_or(SWITCHES / env.cpus());
-    let toggles = wanted & !1;
-    let toggle = || {
-        for _ in 0..toggles {
-            request(None, LONG).map_err(|_| "a switch was refused")?;
+    let each = wanted.div_ceil(env.cpus()).next_multiple_of(2);
+    let lead = move |cpu| {
+        let setup = setup(env, cpu);
+        let (mut refused, mut moved, mut wrong) = (0, 0, 0);
+        for seed in 0..each as u64 {
+            wrong += state::across(seed, &setup, || {
+                let stack = state::stack_segment();
+                refused += u64::from(request(None, LONG).is_err());
+                moved += u64::from(stack != state::stack_segment());
+            });
+            // Whoever was held up goes on first.
             thread::yield_now();
+        }
+        (refused, wrong + moved)
+    };
+    let toggle = || {
+        for cpu in 0..env.cpus() {
+            let leader = Builder::new("leader").affinity(CpuSet(1 << cpu)).spawn(move || lead(cpu));
+            let (refused, wrong) = leader.map_err(|_| "no thread")?.join();
+            check(refused == 0, "a switch was refused")?;
+            check(wrong == 0, "a register of the leader's changed")?;
         }
         Ok(())
     };
     let rounds = registers::check_while(env, 1, toggle)?;
-    log::info!("{rounds} rounds of registers in {toggles} switches");
+    log::info!("{rounds} rounds of registers in {} switches", each * env.cpus());
     Ok(())
+}
+
+/// In guest mode, each kind of exit in the middle of filled registers, on all CPUs at once.
+pub fn registers_survive_exits(env: &'static Env) -> Result<(), &'static str> {
+    switch_to(env, Phase::Guest)?;
+    let vendor = look(|_, monitor| monitor.vendor()).map_err(|_| "no monitor")?;
+    let avx = setup(env, 0).avx;
+    // A write that a CPU of that vendor exits for, and that changes nothing.
+    let (call, writing, counting) = match vendor {
+        Vendor::Svm => (Middle::Vmmcall, Middle::Efer, Count::Msr),
+        Vendor::Vmx if avx => (Middle::Vmcall, Middle::Xsetbv, Count::Other),
+        Vendor::Vmx => (Middle::Vmcall, Middle::Cpuid, Count::Cpuid),
+    };
+    let kinds = [Count::Cpuid, Count::Hypercall, Count::Nested, counting];
+    let counted = || kinds.map(|kind| look(|_, monitor| monitor.exits(kind)).unwrap_or(0));
+    let before = counted();
+    let threads: Result<Vec<_>, _> = (0..env.cpus())
+        .map(|cpu| {
+            let work = move || {
+                let setup = setup(env, cpu);
+                let page = paging::translate(setup.page.0.as_ptr() as u64)?;
+                let mut wrong = 0;
+                for seed in 0..3 * EXITS {
+                    for middle in [Middle::Cpuid, Middle::Write, writing, call] {
+                        if middle == Middle::Write {
+                            let watch = |_: &_, monitor: &Monitor| monitor.call(Call::Watch, page, PAGE);
+                            look(watch).ok()?.ok()?;
+                        }
+                        wrong += state::round(seed, middle, &setup);
+                    }
+                }
+                look(|_, monitor| monitor.call(Call::Unwatch, page, PAGE)).ok()?.ok()?;
+                Some(wrong)
+            };
+            Builder::new("exits").affinity(CpuSet(1 << cpu)).spawn(work)
+        })
+        .collect();
+    let wrong: Option<u64> = threads.map_err(|_| "no thread")?.into_iter().map(|thread| thread.join()).sum();
+    let least = 3 * EXITS * env.cpus() as u64;
+    let exited = before.iter().zip(counted()).all(|(old, new)| new - old >= least);
+    then_native(
+        check(wrong.is_some(), "a page can't be watched")
+            .and_then(|()| check(wrong == Some(0), "an exit changed a register"))
+            .and_then(|()| check(exited, "what should exit did not")),
+    )
 }
 
 /// All of them.
@@ -219,97 +295,3 @@ pub fn a_wild_write_is_stopped(env: &'static Env) -> Result<(), &'static str> {
     switch_to(env, Phase::Guest)?;
     then_native(Ok(()))
 }
-
-/// In guest mode, registers of the VMM's can't be written; EFER stays as the system believes it to be.
-pub fn msrs_are_guarded(env: &'static Env) -> Result<(), &'static str> {
-    switch_to(env, Phase::Guest)?;
-    let refused = |register, value| !cpu::try_wrmsr(register, value);
-    let efer = cpu::efer();
-    let result = check(refused(number::VM_HSAVE_PA, 0x1000), "VM_HSAVE_PA was written")
-        .and_then(|()| check(refused(number::VM_CR, 0), "VM_CR was written"))
-        .and_then(|()| check(refused(msr::EFER, 0), "long mode was switched off"))
-        .and_then(|()| check(!refused(msr::EFER, efer & !(1 << 12)), "EFER can't be written at all"))
-        .and_then(|()| all_are(env, true));
-    then_native(result)
-}
-
-/// Sleepers wake, none too early, while the machine toggles.
-pub fn ticks_go_on(env: &'static Env) -> Result<(), &'static str> {
-    let late = |toggling: bool| -> Result<usize, &'static str> {
-        let over = Arc::new(AtomicBool::new(false));
-        let toggler = {
-            let over = over.clone();
-            Builder::new("toggler").spawn(move || {
-                while toggling && !over.load(Ordering::Relaxed) {
-                    if request(None, LONG).is_err() {
-                        return false;
-                    }
-                    thread::sleep(Duration::from_micros(700));
-                }
-                true
-            })
-        };
-        let mut threads = Vec::new();
-        for cpu in 0..env.cpus() {
-            let ticker = || {
-                let start = Instant::now();
-                let mut late = 0;
-                for tick in 1..=250u32 {
-                    let due = start.saturating_add(Duration::from_millis(1) * tick);
-                    thread::sleep(due.saturating_since(Instant::now()));
-                    if Instant::now() < due {
-                        return Err("a sleeper woke too early");
-                    }
-                    late += usize::from(due.elapsed() > Duration::from_millis(1));
-                }
-                Ok(late)
-            };
-            let builder = Builder::new("ticker").affinity(CpuSet(1 << cpu)).priority(Priority::Realtime);
-            threads.push(builder.spawn(ticker).map_err(|_| "no thread")?);
-        }
-        let mut late = 0;
-        for thread in threads {
-            late += thread.join()?;
-        }
-        over.store(true, Ordering::Relaxed);
-        check(toggler.map_err(|_| "no thread")?.join(), "a switch was refused")?;
-        Ok(late)
-    };
-    let (native, toggling) = (late(false)?, late(true)?);
-    log::info!("of {} ticks a millisecond late: {native} native, {toggling} toggling", 250 * env.cpus());
-    then_native(Ok(()))
-}
-
-/// A timer interrupt at each instruction of the way there and back: delivered once each. Deterministic under `-icount`; elsewhere
-/// the moments are as the emulator makes them.
-pub fn interrupts_sweep(env: &'static Env) -> Result<(), &'static str> {
-    if env.cpus() > 1 {
-        // Other CPUs' interrupts can't be told from the timer's.
-        return Ok(());
-    }
-    let sweep = Builder::new("sweep").priority(Priority::Realtime).spawn(move || {
-        let taken = || cpu::this().interrupts.load(Ordering::Relaxed);
-        for ticks in 0..SWEEP {
-            let before = taken();
-            machine::apic::interrupt_after(ticks + 1);
-            for _ in 0..2 {
-                request(None, LONG).map_err(|_| "a switch was refused")?;
-            }
-            // It has come, or comes now.
-            let start = Instant::now();
-            while taken() == before {
-                check(start.elapsed() < LONG, "an interrupt was lost")?;
-                core::hint::spin_loop();
-            }
-            if taken() != before + 1 {
-                log::error!("at {ticks}: {} interrupts", taken() - before);
-                return Err("an interrupt came twice");
-            }
-        }
-        Ok(())
-    });
-    then_native(sweep.map_err(|_| "no thread")?.join())
-}
-
-/// Instructions from before the request to behind it, there and back, with room.
-const SWEEP: u32 = 4000;

@@ -125,11 +125,12 @@ pub fn capture<P: Privileged>(cpu: &P, optional: Optional, state: &mut CpuState)
     msrs.spec_ctrl = if optional.spec_ctrl { cpu.msr(msr::SPEC_CTRL) } else { 0 };
     msrs.debugctl = if optional.debugctl { cpu.msr(msr::DEBUGCTL) } else { 0 };
     let gdt = state.gdtr.base;
-    let ss = segment(cpu, gdt, Selector::Ss)?;
+    let ds = segment(cpu, gdt, Selector::Ds)?;
     let segments = &mut state.segments;
-    segments.ss = ss;
-    segments.es = same_or(ss, cpu, gdt, Selector::Es)?;
-    segments.ds = same_or(ss, cpu, gdt, Selector::Ds)?;
+    segments.ds = ds;
+    segments.es = same_or(ds, cpu, gdt, Selector::Es)?;
+    // Null where an interrupt has taken a stack of its own.
+    segments.ss = same_or(ds, cpu, gdt, Selector::Ss)?;
     segments.cs = segment(cpu, gdt, Selector::Cs)?;
     segments.fs = Segment { base: cpu.msr(msr::FS_BASE), ..segment(cpu, gdt, Selector::Fs)? };
     segments.gs = Segment { base: cpu.msr(msr::GS_BASE), ..segment(cpu, gdt, Selector::Gs)? };
