@@ -62,12 +62,13 @@ pub(crate) fn start(madt: &MadtInfo, limit: usize) {
             log::warn!("CPU with APIC ID {} needs x2APIC, which this machine lacks", entry.apic_id);
             continue;
         }
-        let (Some(tables), Some(stack)) = (traps::allocate_tables(), allocate_stack()) else {
+        let (Some(tables), Some(stack), Some(block)) =
+            (traps::allocate_tables(), allocate_stack(), allocate_block(number, entry.apic_id))
+        else {
             log::warn!("no memory to start CPU {number}");
             break;
         };
         APIC_IDS[number].store(entry.apic_id, Ordering::Relaxed);
-        let block = Box::leak(Box::new(PerCpu::new(number, entry.apic_id)));
         let arrival = Box::into_raw(Box::new(Arrival { block, tables }));
         let protect = |rights| paging::protect(TRAMPOLINE, paging::PAGE, rights);
         // SAFETY: the fields of the copied trampoline; no CPU runs it now.
@@ -115,6 +116,17 @@ fn wait(limit: Duration, done: impl Fn() -> bool) -> bool {
         core::hint::spin_loop();
     }
     true
+}
+
+/// A CPU's block, in a page of its own at its physical address: the VMM, whose page tables know no heap, finds it there, too.
+fn allocate_block(number: usize, apic_id: u32) -> Option<&'static mut PerCpu> {
+    const { assert!(size_of::<PerCpu>() <= paging::PAGE as usize) };
+    let page = crate::frames::allocate(0)? as *mut PerCpu;
+    // SAFETY: the frame is ours for good, identity-mapped, aligned and large enough.
+    unsafe {
+        page.write(PerCpu::new(number, apic_id));
+        Some(&mut *page)
+    }
 }
 
 fn allocate_stack() -> Option<u64> {
