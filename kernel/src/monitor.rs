@@ -7,7 +7,11 @@ use vmm::monitor::Monitor;
 /// Held while the system starts: what a switch would find half done.
 static START_UP: Pin = Pin::new("start-up");
 
-static PINS: [&Pin; 1] = [&START_UP];
+static PINS: &[&Pin] = &[
+    &START_UP,
+    #[cfg(feature = "app-faults")]
+    &faults::PIN,
+];
 
 /// Builds it, or says why this machine stays native. Switches wait until what is returned is dropped.
 pub fn start(machine: &Machine) -> Held<'static> {
@@ -21,6 +25,6 @@ pub fn start(machine: &Machine) -> Held<'static> {
         }
         Err(error) => log::info!("monitor: none, this machine stays native: {error}"),
     }
-    mode::bare::start(monitor, Pins(&PINS));
+    mode::bare::start(monitor, Pins(PINS));
     start_up
 }

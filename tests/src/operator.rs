@@ -20,6 +20,35 @@ pub const USAGE: u8 = 2;
 pub const REFUSED: u8 = 3;
 pub const TIMED_OUT: u8 = 6;
 
+/// Asks a machine that runs `test=pin` to switch until it was refused for the pin and has switched without. Each refusal
+/// changes nothing.
+///
+/// # Panics
+/// When it goes otherwise.
+pub fn meets_a_pin(guest: &Guest) {
+    const WHY: &str = "pinned by a test";
+    let operator = Operator::of(guest);
+    let (mut refused, mut done) = (0, 0);
+    wait_until("a refusal and a switch", || {
+        let before = operator.status();
+        let (status, body) = operator.ask("mode toggle --deadline 100");
+        match status {
+            DONE => done += 1,
+            _ => {
+                assert_eq!(status, REFUSED, "{body}");
+                assert!(body["error"].as_str().is_some_and(|error| error.contains(WHY)), "{body}");
+                assert_eq!((&body["mode"], &body["switches"]), (&before["mode"], &before["switches"]));
+                assert_eq!(operator.status()["refusal"], body["error"]);
+                // Whoever waits for longer than the pin is held gets his switch.
+                operator.toggle();
+                refused += 1;
+            }
+        }
+        refused > 0 && done > 0
+    });
+    assert_eq!(guest.redis_cli(&["PING"]), "PONG");
+}
+
 /// Somebody with a key to a machine, connected.
 #[derive(Debug)]
 pub struct Operator {

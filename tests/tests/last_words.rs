@@ -60,3 +60,10 @@ fn running_out_of_memory_is_survived() {
     guest.wait_for_line("out of memory was survived", PATIENCE).unwrap();
     assert!(guest.is_running());
 }
+
+#[test]
+fn a_triple_fault_in_guest_mode_is_told() {
+    let (end, said) = fail("triple", 2);
+    assert_eq!(end, End::Panic, "{said}");
+    assert!(said.contains("a triple fault"), "{said}");
+}

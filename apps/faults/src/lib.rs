@@ -1,5 +1,5 @@
-//! Fails on purpose: `test=panic`, `test=overflow`, `test=null`, `test=text`, `test=execute`, `test=memory` or
-//! `test=deaf` on the command line choose how. What the machine says then is checked by the end-to-end tests.
+//! Fails on purpose: `test=panic`, `test=overflow`, `test=null`, `test=text`, `test=execute`, `test=memory`, `test=deaf`,
+//! `test=pin` or `test=triple` on the command line choose how. What the machine says then is checked by the end-to-end tests.
 #![no_std]
 #![expect(unsafe_code, reason = "wild accesses are what is tested")]
 extern crate alloc;
@@ -44,6 +44,10 @@ impl App for Faults {
             Some("memory") => exhaust(),
             #[cfg(bare_metal)]
             Some("deaf") => deaf(env.cpus()),
+            #[cfg(bare_metal)]
+            Some("pin") => pin(),
+            #[cfg(bare_metal)]
+            Some("triple") => triple(),
             Some(other) => log::error!("no such test: {other}"),
             None => log::info!("nothing to do: no `test=` on the command line"),
         }
@@ -82,6 +86,38 @@ fn deaf(cpus: usize) {
         Ok(thread) => thread.join(),
         Err(error) => log::error!("no thread: {error:?}"),
     }
+}
+
+/// Held by `test=pin`.
+pub static PIN: mode::Pin = mode::Pin::new("a test");
+
+/// Holds a pin for a while, again and again.
+#[cfg(bare_metal)]
+fn pin() {
+    use app::thread;
+    use app::time::Duration;
+    const WHILE: Duration = Duration::from_secs(2);
+    loop {
+        let held = PIN.hold();
+        log::info!("pinned");
+        thread::sleep(WHILE);
+        drop(held);
+        log::info!("not pinned");
+        thread::sleep(WHILE);
+    }
+}
+
+/// A triple fault in guest mode: an exception, and no table to find its handler in.
+#[cfg(bare_metal)]
+fn triple() {
+    use app::time::Duration;
+    if let Err(error) = mode::bare::request(Some(mode::Phase::Guest), Duration::from_secs(60)) {
+        log::error!("{error}");
+        return;
+    }
+    let nothing = [0u16; 5];
+    // SAFETY: unsound on purpose: the CPU can't go on after this.
+    unsafe { core::arch::asm!("cli", "lidt [{}]", "ud2", in(reg) &nothing, options(noreturn)) }
 }
 
 /// Takes memory until there is none, in pieces of all sizes, then gives it back and takes it again: running out is an error
