@@ -2,6 +2,7 @@
 //!
 //! | module | what it is for |
 //! |---|---|
+//! | [`clock`] | the ticks of `bench=ticks` |
 //! | [`operator`] | commands to a machine over the control protocol |
 //! | [`program`] | host programs with a deadline, and what they print |
 //! | [`guest`] | machines of this project, and what is said to them |
@@ -11,6 +12,7 @@
 //! | [`slots`] | how many machines run at a time |
 //! | [`targets`] | the fuzz targets: one for each parser |
 
+pub mod clock;
 pub mod guest;
 pub mod load;
 pub mod namespace;

@@ -1,5 +1,5 @@
 //! The switch on whole machines: under load, under non-maskable interrupts, and where there can be none.
-//! `QS_SOAK=1` makes it 100,000 switches for each machine.
+//! `QS_SOAK=1` makes it 100,000 switches for each of the four machines that get 2,000 otherwise, and 2,000 for the others.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::io::{Read, Write};
@@ -7,64 +7,114 @@ use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
+use image_builder::machine::Builder;
 use image_builder::{Machine, MachineType};
 use serde_json::{Value, json};
+use tests::clock::Clock;
 use tests::guest::{self, Guest, PATIENCE, image, wait_until};
-use tests::operator::{DONE, Operator, REFUSED, TIMED_OUT};
+use tests::operator::{DONE, Operator, REFUSED, TIMED_OUT, meets_a_pin};
 use tests::{load, namespace, slots};
 
 /// Switches before anything is compared: buffers have grown to what they need.
 const WARM_UP: u64 = 50;
 
+/// So many times as many switches as the others.
+const SHARE: u64 = 50;
+
 fn switches() -> u64 {
     if std::env::var_os("QS_SOAK").is_some() { 100_000 } else { 2_000 }
 }
 
+const MODELS: [&str; 2] = ["max", "EPYC"];
+const MACHINES: [MachineType; 2] = [MachineType::Q35, MachineType::Pc];
+/// Between them each number of CPUs, each machine and each model; the other pairs are in `the_other_machines_under_load`.
+const MAIN: [(u32, MachineType, &str); 4] = [
+    (1, MachineType::Q35, "max"),
+    (2, MachineType::Pc, "EPYC"),
+    (4, MachineType::Q35, "EPYC"),
+    (8, MachineType::Pc, "max"),
+];
+
 #[test]
 fn one_cpu_under_load() {
-    switching("one_cpu_under_load", 1, MachineType::Q35, "max");
+    on_a_tap_device("one_cpu_under_load", 1, || switching(MAIN[0], switches(), |builder| builder));
 }
 
 #[test]
 fn two_cpus_under_load() {
-    switching("two_cpus_under_load", 2, MachineType::Pc, "EPYC");
+    on_a_tap_device("two_cpus_under_load", 2, || switching(MAIN[1], switches(), |builder| builder));
 }
 
 #[test]
 fn four_cpus_under_load() {
-    switching("four_cpus_under_load", 4, MachineType::Q35, "EPYC");
+    on_a_tap_device("four_cpus_under_load", 4, || switching(MAIN[2], switches(), |builder| builder));
 }
 
 #[test]
 fn eight_cpus_under_load() {
-    switching("eight_cpus_under_load", 8, MachineType::Pc, "max");
+    on_a_tap_device("eight_cpus_under_load", 8, || switching(MAIN[3], switches(), |builder| builder));
 }
 
-/// A machine with a clock that ticks a thousand times a second on each CPU, on a tap device: QEMU's user network forgets a
-/// connection now and then, whatever the guest. The test runs itself again in a network namespace of its own.
-fn switching(test: &str, cpus: u32, machine: MachineType, model: &str) {
-    const HOST: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 1);
-    const GUEST: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 2);
-    let builder = Machine::builder().elf(&image("kv,web,bench")).cpus(cpus).machine(machine);
-    let mut builder = builder.append("bench=ticks").qemu_arg("-cpu").qemu_arg(model);
-    let slots = slots::take(cpus.div_ceil(2));
+#[test]
+fn the_other_machines_under_load() {
+    on_a_tap_device("the_other_machines_under_load", 8, || {
+        for cpus in [1, 2, 4, 8] {
+            for machine in MACHINES {
+                for model in MODELS.into_iter().filter(|model| !MAIN.contains(&(cpus, machine, model))) {
+                    switching((cpus, machine, model), switches() / SHARE, |builder| builder);
+                }
+            }
+        }
+    });
+}
+
+/// Time is what the CPU has done, and nothing else: the same must hold.
+#[test]
+fn one_cpu_under_load_while_instructions_are_counted() {
+    on_a_tap_device("one_cpu_under_load_while_instructions_are_counted", 1, || {
+        switching((1, MachineType::Q35, "max"), switches() / SHARE, Builder::icount);
+    });
+}
+
+const HOST: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 1);
+const GUEST: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 2);
+
+/// Runs machines of at most so many CPUs on a tap device: QEMU's user network forgets a connection now and then, whatever the
+/// guest. The test runs itself again in a network namespace of its own.
+fn on_a_tap_device(test: &str, cpus: u32, work: impl FnOnce()) {
+    let _slots = (!namespace::inside()).then(|| slots::take(cpus.div_ceil(2)));
     if namespace::inside() {
         namespace::set_up().unwrap();
         namespace::tap("tap0", HOST).unwrap();
-        builder = builder.tap("tap0").append(&format!("ip={GUEST}/24,gw={HOST}"));
-    } else {
-        match namespace::again(&["--exact", test, "--nocapture"].map(String::from)) {
-            Ok(status) => return assert!(status.success(), "{status}"),
-            // Then over the user network.
-            Err(error @ namespace::NamespaceError::Refused(_)) => {
-                guest::skip("switches on a tap device", &error)
-            }
-            Err(error) => panic!("{error}"),
-        }
+        return work();
     }
-    let guest = Guest::start_in(slots, builder);
+    match namespace::again(&["--exact", test, "--nocapture"].map(String::from)) {
+        Ok(status) => assert!(status.success(), "{status}"),
+        Err(error @ namespace::NamespaceError::Refused(_)) => {
+            // Then over the user network.
+            guest::skip("switches on a tap device", &error);
+            work();
+        }
+        Err(error) => panic!("{error}"),
+    }
+}
+
+/// A machine with a clock that ticks a thousand times a second on each CPU.
+fn switching(
+    (cpus, machine, model): (u32, MachineType, &str),
+    total: u64,
+    other: impl FnOnce(Builder) -> Builder,
+) {
+    eprintln!("{cpus} CPUs, {machine}, {model}:");
+    let builder = Machine::builder().elf(&image("kv,web,bench")).cpus(cpus).machine(machine);
+    let mut builder = builder.append("bench=ticks").qemu_arg("-cpu").qemu_arg(model);
+    if namespace::inside() {
+        builder = builder.tap("tap0").append(&format!("ip={GUEST}/24,gw={HOST}"));
+    }
+    // The slots are taken already.
+    let guest = Guest::start_in(slots::take(0), other(builder));
     guest.wait_serving().unwrap();
-    under_load(&guest);
+    under_load(&guest, total);
 }
 
 /// Tells the clients that it is over, also when that is so because of a failure.
@@ -76,9 +126,9 @@ impl Drop for Over<'_> {
     }
 }
 
-/// Toggles while clients load the machine: each switch is one, no reply is lost, doubled or an error, no tick is missing, and
-/// no memory stays behind.
-fn under_load(guest: &Guest) {
+/// Toggles while clients load the machine: each switch is one, no reply is lost, doubled or an error, each tick comes, as it does
+/// natively, and no memory stays behind.
+fn under_load(guest: &Guest, total: u64) {
     let operator = Operator::of(guest);
     let loaded = |work: &mut dyn FnMut()| {
         let over = AtomicBool::new(false);
@@ -95,46 +145,45 @@ fn under_load(guest: &Guest) {
                 client.join().unwrap();
             }
         });
+        let Clock { late, worst_us, .. } = Clock::of(guest);
+        // A lost interrupt would be the end of a CPU's ticks.
+        let clock = Clock::without_loss(guest);
+        eprintln!(
+            "{} ticks so far, {late} of them late; worst of the last second {worst_us} us",
+            clock.ticks
+        );
+        clock
     };
+    let native = loaded(&mut || {
+        Clock::of(guest);
+    });
     loaded(&mut || {
         for _ in 0..WARM_UP {
             operator.toggle();
         }
     });
-    let (before, clock) = (operator.heap(), ticks(guest));
-    let total = switches();
-    loaded(&mut || {
+    let (heap, free) = (operator.heap(), free(&operator));
+    let toggled = loaded(&mut || {
         for number in 1..=total {
             let state = operator.toggle();
             assert_eq!(state["switches"], WARM_UP + number);
             assert_eq!(state["mode"], if number % 2 == 1 { "guest" } else { "native" });
         }
     });
-    let (start, end) = (clock, ticks(guest));
-    let of = |key: &str| end[key].as_u64().unwrap() - start[key].as_u64().unwrap();
-    eprintln!(
-        "{total} switches: {} ticks, {} of them late; worst of the last second {} us",
-        of("ticks"),
-        of("late"),
-        end["worst_us"]
-    );
-    // Those whose moment comes while the line is written, and those that are late just then.
-    assert!(of("ticks") + 2000 >= of("due"), "ticks are missing: {start} {end}");
+    assert!(toggled.ticks > native.ticks);
     guest.assert_serving();
-    operator.wait_for_heap(before);
+    operator.wait_for_heap(heap);
+    let left = self::free(&operator);
+    assert!(left + FREE_SLACK >= free, "{free} bytes were free, and {left} are");
 }
 
-/// The newest line of the clock, which is told anew.
-fn ticks(guest: &Guest) -> Value {
-    let lines = || guest.serial_text().matches("{\"ticks\"").count();
-    let old = lines();
-    wait_until("a line of the clock", || lines() > old + 1);
-    let text = guest.serial_text();
-    // The last may be half written.
-    let line =
-        text.lines().rev().skip(1).find_map(|line| line.find("{\"ticks\"").map(|start| &line[start..]));
-    serde_json::from_str(line.unwrap()).unwrap()
+/// Bytes of memory in frames that nobody has.
+fn free(operator: &Operator) -> u64 {
+    operator.status()["memory"]["free"].as_u64().unwrap()
 }
+
+/// What the heap may have taken to have it at hand.
+const FREE_SLACK: u64 = 2 << 20;
 
 fn until(over: &AtomicBool, work: impl Fn()) {
     while !over.load(Ordering::Relaxed) {
@@ -200,6 +249,38 @@ fn each_nmi_is_taken_once_whatever_the_mode() {
     guest.assert_well();
 }
 
+/// A guest without a job runs undisturbed: interrupts, timers, packets, HLT, ports and device memory are its own, and what exits is
+/// what asks for the figures.
+#[test]
+fn nothing_exits_while_a_guest_serves() {
+    let guest = Guest::serving(Machine::builder().elf(&image("kv,web,bench")).cpus(2).append("bench=ticks"));
+    let operator = Operator::of(&guest);
+    operator.toggle();
+    let exits = || operator.status()["exits"].clone();
+    // The first may find something to do for the first time.
+    let (_, asked, again) = (exits(), exits(), exits());
+    let cost = difference(&asked, &again);
+    benchmark(&guest);
+    load::wrk(guest.at("http"), "/", 5, 1).unwrap();
+    Clock::without_loss(&guest);
+    assert_eq!(difference(&again, &exits()), cost);
+    assert_eq!(operator.status()["mode"], "guest");
+}
+
+/// By how much each count has grown.
+fn difference(old: &Value, new: &Value) -> Vec<(String, u64)> {
+    let grown = |(kind, count): (&String, &Value)| {
+        (kind.clone(), count.as_u64().unwrap() - old[kind].as_u64().unwrap())
+    };
+    new.as_object().unwrap().iter().map(grown).collect()
+}
+
+#[test]
+fn a_pin_is_named_and_nothing_changes() {
+    let builder = Machine::builder().elf(&image("kv,faults")).cpus(2).append("test=pin");
+    meets_a_pin(&Guest::serving(builder));
+}
+
 #[test]
 fn a_cpu_that_does_not_answer_is_named_and_nothing_changes() {
     let builder = Machine::builder().elf(&image("kv,faults")).cpus(2).append("test=deaf");
@@ -226,9 +307,11 @@ fn a_cpu_that_does_not_answer_is_named_and_nothing_changes() {
 
 #[test]
 fn where_there_can_be_no_vmm_the_system_serves_on() {
-    for (model, reason) in
-        [("qemu64,-svm", "itself a guest whose hypervisor offers neither"), ("max,-npt", "nested paging")]
-    {
+    for (model, reason) in [
+        ("qemu64,-svm", "itself a guest whose hypervisor offers neither"),
+        ("max,-svm,-hypervisor", "the CPU has neither SVM nor VMX"),
+        ("max,-npt", "nested paging"),
+    ] {
         let guest = Guest::serving(guest::machine().cpus(2).qemu_arg("-cpu").qemu_arg(model));
         let operator = Operator::of(&guest);
         for command in ["mode guest", "mode toggle"] {
