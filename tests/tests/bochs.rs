@@ -10,6 +10,7 @@ use image_builder::config::{Bochs, Clock, CpuModel};
 use image_builder::figures;
 use image_builder::machine::End;
 use image_builder::{Machine, Vendor};
+use tests::clock::Clock as Ticks;
 use tests::guest::{self, Guest, PATIENCE, checked_image, has_bochs, image, wait_until};
 use tests::operator::{DONE, Operator, REFUSED, TIMED_OUT};
 use tests::{load, slots};
@@ -33,12 +34,11 @@ fn serves(vendor: Vendor, cpus: u32) {
     if !has_bochs(&format!("{cpus} CPU(s) of {vendor} in Bochs")) {
         return;
     }
-    // With the echo of `stream`, three of five ports.
-    let builder = Machine::builder().elf(&image(guest::ALL)).forward(7);
+    let builder = Machine::builder().elf(&image("kv,web,bench")).append("bench=ticks");
     let guest = Guest::serving(builder.bochs(vendor).cpus(cpus));
     let counted = format!("{cpus} CPU{}", if cpus == 1 { "" } else { "s" });
     guest.wait_for_line(&counted, PATIENCE).unwrap();
-    guest.assert_well();
+    guest.assert_serving();
     // Few at once: Bochs's user network keeps one connection waiting at a time, as QEMU's does.
     let work = ["-n", "1000", "-c", "5", "-t", "set,get"];
     let rows = load::redis_benchmark(guest.at("kv"), PATIENCE, &work).unwrap();
@@ -68,9 +68,10 @@ fn two_cpus_of_intel_serve() {
     serves(Vendor::Intel, 2);
 }
 
-/// Each switch is one, and no client notices.
+/// Each switch is one, no client notices, and each tick of each CPU's timer comes.
 fn switches_under_load(guest: &Guest, vendor: Vendor) {
     let operator = Operator::of(guest);
+    let clock = Ticks::without_loss(guest);
     let name = match vendor {
         Vendor::Amd => "svm",
         Vendor::Intel => "vmx",
@@ -95,7 +96,9 @@ fn switches_under_load(guest: &Guest, vendor: Vendor) {
         over.store(true, Ordering::Relaxed);
         assert!(client.join().unwrap() > 0);
     });
-    guest.assert_well();
+    let ticks = Ticks::without_loss(guest).ticks - clock.ticks;
+    assert!(ticks >= switches(), "{ticks} ticks in {} switches", switches());
+    guest.assert_serving();
 }
 
 /// A machine whose time is its instructions, run to its end.
@@ -113,7 +116,14 @@ fn passes(model: CpuModel, cpus: u32, image: &Path) {
     if !has_bochs(&format!("the tests inside {cpus} CPU(s), {model}")) {
         return;
     }
-    let settings = format!("switches={}", switches());
+    let mut settings = format!("x87=all switches={}", switches());
+    if model.vendor() == Vendor::Amd {
+        // See `what_bochs_has_not_is_skipped`.
+        settings += " skip=deliveries";
+    }
+    if cpus == 1 {
+        settings += " sweep=exact";
+    }
     let (end, said) = counted(model, cpus, image, &settings);
     assert!(said.contains(" passed, 0 failed") && !said.contains("SKIPPED"), "{said}");
     assert_eq!(end, End::Shutdown, "{said}");
@@ -192,7 +202,7 @@ fn a_cpu_that_does_not_answer_is_named() {
     assert_eq!(guest.redis_cli(&["PING"]), "PONG");
 }
 
-/// What the tests of QEMU do and Bochs can't is refused with a reason.
+/// What the tests in QEMU do and those in Bochs can't, with the reasons, in one place.
 #[test]
 fn what_bochs_has_not_is_skipped() {
     if !has_bochs("what it has not") {
@@ -200,29 +210,67 @@ fn what_bochs_has_not_is_skipped() {
     }
     let tap = Machine::builder().elf(&image(guest::ALL)).bochs(Vendor::Intel).tap("tap0");
     guest::skip("switches on a tap device, in Bochs", &tap.spawn().unwrap_err());
-    let guest = Guest::serving(Machine::builder().elf(&image(guest::ALL)).bochs(Vendor::Intel));
+    // With the echo of `stream`, three of five ports.
+    let builder = Machine::builder().elf(&image(guest::ALL)).forward(7);
+    let guest = Guest::serving(builder.bochs(Vendor::Intel));
     let error = guest.qmp("inject-nmi", serde_json::Value::Null).unwrap_err();
-    guest::skip("NMIs while switching, in Bochs", &error);
+    guest::skip("NMIs from outside while switching, in Bochs (those of the PIT's line are there)", &error);
+    guest.assert_well();
+    for (what, why) in [
+        (
+            "a delivery that meets a nested fault, on SVM in Bochs",
+            "EXITINTINFO has the last exception, not the interrupt",
+        ),
+        (
+            "a triple fault in guest mode, on SVM in Bochs",
+            "it ends the machine before it asks for the intercept",
+        ),
+        ("4 and 8 CPUs in Bochs", "all CPUs are one thread of the host's"),
+        ("q35 and microvm in Bochs", "its chipset is an i440FX"),
+        ("virtio and disks in Bochs", "it has neither virtio nor ports for more"),
+        ("a VMX that firmware has locked, in Bochs", "its BIOS leaves IA32_FEATURE_CONTROL open"),
+    ] {
+        guest::skip(what, &why);
+    }
 }
 
-/// Counts repeat, and interrupts are off for so few instructions at most.
+/// Interrupts are off for so few instructions at most, on each CPU; and one machine's counts repeat.
 #[test]
-fn a_switch_takes_few_instructions_on_intel() {
-    if !has_bochs("instructions of a switch on VMX") {
+fn a_switch_takes_few_instructions() {
+    if !has_bochs("instructions of a switch") {
         return;
     }
-    let run = || {
+    let run = |model, cpus| {
         let settings = "bench=switch bench.unit=instructions ip=off ip6=off";
-        let (end, said) = counted(CpuModel::SkylakeX, 1, &image("bench"), settings);
+        let (end, said) = counted(model, cpus, &image("bench"), settings);
         assert!(end == End::Shutdown && !said.contains("ERROR"), "{said}");
         figures::parse(&said)
     };
-    let figures = run();
-    for (name, limit) in [("switch.enter", 800), ("switch.leave", 800)] {
-        let figure = figures.iter().find(|figure| figure.name == name).unwrap();
-        assert!(figure.max <= limit, "{figure:?}, at most {limit}");
+    for (model, cpus, limit) in [
+        (CpuModel::Ryzen, 1, 600),
+        (CpuModel::Ryzen, 2, 600),
+        (CpuModel::SkylakeX, 1, 800),
+        (CpuModel::SkylakeX, 2, 800),
+    ] {
+        let figures = run(model, cpus);
+        for name in ["switch.enter", "switch.leave"] {
+            let figure = figures.iter().find(|figure| figure.name == name).unwrap();
+            assert!(figure.max <= limit, "{model}: {figure:?}, at most {limit}");
+        }
+        if (model, cpus) == (CpuModel::SkylakeX, 2) {
+            assert_eq!(figures, run(model, cpus));
+        }
     }
-    assert_eq!(figures, run());
+}
+
+/// Nothing changes while something holds a pin, and the pin is named.
+#[test]
+fn a_pin_is_named() {
+    if !has_bochs("a pin") {
+        return;
+    }
+    let builder = Machine::builder().elf(&image("kv,faults")).append("test=pin").bochs(Vendor::Intel);
+    tests::operator::meets_a_pin(&Guest::serving(builder));
 }
 
 #[test]
@@ -234,6 +282,10 @@ fn the_reason_of_an_end_is_told() {
     assert_eq!(end, End::DoubleFault, "{said}");
     assert!(said.contains("last words: stack overflow"), "{said}");
     assert_eq!(counted(CpuModel::Ryzen, 1, &image("faults"), "test=panic panic=exit").0, End::Panic);
+    // In guest mode a triple fault is an exit, and last words.
+    let (end, said) = counted(CpuModel::SkylakeX, 1, &image("faults"), "test=triple panic=exit");
+    assert_eq!(end, End::Panic, "{said}");
+    assert!(said.contains("a triple fault"), "{said}");
 }
 
 #[test]
@@ -241,7 +293,7 @@ fn equal_runs_are_equal() {
     if !has_bochs("repetition in Bochs") {
         return;
     }
-    let run = || counted(CpuModel::Ryzen, 1, &image("faults"), "test=panic panic=exit").1;
+    let run = || counted(CpuModel::Ryzen, 1, &image("faults"), "test=panic panic=exit ip=off ip6=off").1;
     let first = run();
     assert!(first.contains("last words: panic"), "{first}");
     assert_eq!(first, run());

@@ -95,6 +95,46 @@ fn machines_run_side_by_side_until_they_are_stopped() {
     assert_eq!(user.qs(&["stop", "two"]).0, 0);
 }
 
+/// `qs mode` on a running machine: what it prints for people and for programs, and its exit codes.
+#[test]
+fn a_machine_changes_its_mode_by_command() {
+    guest::image("kv,faults");
+    let _slot = slots::take(1);
+    let user = User::new("mode");
+    user.run(&["kv,faults", "--name", "one", "--cpus", "2"]);
+    let said = |words: &[&str]| {
+        let (code, stdout, stderr) = user.qs(&[&["mode"], words].concat());
+        assert_eq!(code, 0, "{words:?}: {stderr}");
+        stdout
+    };
+    let state =
+        |words: &[&str]| -> Value { serde_json::from_str(&said(&[words, &["--json"]].concat())).unwrap() };
+    assert!(said(&["status", "one"]).starts_with("native (svm, nested), 0 switches"));
+    assert!(said(&["guest", "one"]).starts_with("guest (svm, nested), 1 switch, last enter: "));
+    let now = state(&["toggle", "one"]);
+    assert_eq!(
+        (&now["mode"], &now["switches"], &now["refusal"]),
+        (&"native".into(), &2.into(), &Value::Null)
+    );
+    assert_eq!((&now["last"]["direction"], &now["last"]["cpus"][1]["cpu"]), (&"leave".into(), &1.into()));
+    assert_eq!(state(&["guest", "one"])["mode"], "guest");
+    let drawn = said(&["toggle", "one", "--trace"]);
+    for word in ["leave", "CPU 0", "CPU 1", "#"] {
+        assert!(drawn.contains(word), "{word} in {drawn}");
+    }
+    assert_eq!(state(&["native", "one"])["switches"], 4, "it was native already");
+    for (words, code) in [(["sideways", "one"], 2), (["guest", "nobody"], 1)] {
+        let (found, _, stderr) = user.qs(&[&["mode"], &words[..]].concat());
+        assert_eq!(found, code, "{words:?}: {stderr}");
+    }
+    assert_eq!(user.qs(&["stop", "one"]).0, 0);
+
+    // What would take a VMM is refused where there can be none, with the reason.
+    user.run(&["kv,faults", "--name", "two", "--qemu-arg=-cpu", "--qemu-arg=max,-npt"]);
+    let (code, stdout, stderr) = user.qs(&["mode", "guest", "two"]);
+    assert!(code == 3 && stdout.is_empty() && stderr.contains("nested paging"), "{code} {stdout}{stderr}");
+}
+
 #[test]
 fn exit_codes_say_what_went_wrong() {
     let user = User::new("codes");
