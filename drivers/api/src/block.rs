@@ -1,6 +1,7 @@
 //! Block devices: sectors of 512 bytes, buffers in the DMA pool.
 
 use crate::Device;
+use core::fmt;
 
 /// Size of a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +25,18 @@ pub enum BlockError {
     Timeout,
     /// Quiesced or halted.
     NotRunning,
+}
+
+impl fmt::Display for BlockError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::OutOfRange => "outside the disk, or not whole sectors",
+            Self::Io => "the disk reports an error",
+            Self::ReadOnly => "the disk is read-only",
+            Self::Timeout => "the disk does not answer",
+            Self::NotRunning => "the disk is stopped",
+        })
+    }
 }
 
 /// A block device; calls block until the device has answered.

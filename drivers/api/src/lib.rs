@@ -5,6 +5,8 @@
 extern crate alloc;
 
 mod block;
+#[cfg(feature = "fake")]
+pub mod fake;
 mod lifecycle;
 mod net;
 
