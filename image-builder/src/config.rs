@@ -28,6 +28,7 @@ mod memory;
 
 pub use emulator::{Bochs, BochsError, Clock, CpuModel, Emulator, Vendor};
 pub use memory::Memory;
+pub(crate) use memory::binary_size;
 
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum ConfigError {

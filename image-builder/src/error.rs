@@ -1,6 +1,6 @@
 //! The library's errors under one roof, each with the exit code of `qs` that it stands for.
 
-use crate::{config, control, elf, image, kernel, machine, qmp, state, tools, workspace};
+use crate::{config, control, disk, elf, image, kernel, machine, qmp, state, tools, workspace};
 
 /// Exit codes of `qs`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +51,8 @@ pub enum Error {
     Control(#[from] control::ControlError),
     #[error(transparent)]
     Key(#[from] control::KeyError),
+    #[error(transparent)]
+    Disk(#[from] disk::DiskError),
     #[error(transparent)]
     Image(#[from] image::ImageError),
     #[error(transparent)]

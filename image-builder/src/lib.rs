@@ -18,6 +18,7 @@
 //! | [`workspace`], [`kernel`] | finds the project and compiles the kernel with the flags of the bare machine |
 //! | [`elf`] | finishes and checks the ELF file: symbols, red zone, W^X, boot doors |
 //! | [`image`] | ISO, raw disk and qcow2 images |
+//! | [`disk`] | disks for what machines keep |
 //! | [`config`], [`command`], [`bochs`] | what a machine consists of, and QEMU's command line or Bochs's configuration for it |
 //! | [`machine`] | a running machine: serial line, QMP, ports, end |
 //! | [`control`] | operates a running machine: the key that it shares with us, commands |
@@ -29,6 +30,7 @@ pub mod bochs;
 pub mod command;
 pub mod config;
 pub mod control;
+pub mod disk;
 pub mod elf;
 mod error;
 pub mod figures;
@@ -38,6 +40,7 @@ pub mod machine;
 pub mod ports;
 mod process;
 pub mod qmp;
+mod random;
 pub mod state;
 pub mod tools;
 pub mod workspace;

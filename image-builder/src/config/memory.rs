@@ -42,23 +42,26 @@ impl FromStr for Memory {
 
     /// A bare number counts mebibytes, as with QEMU's `-m`.
     fn from_str(text: &str) -> Result<Self, ConfigError> {
-        let wrong = || ConfigError::MemorySyntax(text.to_owned());
-        let (digits, shift) = match text.char_indices().find(|(_, c)| !c.is_ascii_digit()) {
-            None => (text, 20),
-            Some((at, _)) => match text[at..].to_ascii_lowercase().as_str() {
-                "k" | "kb" | "kib" => (&text[..at], 10),
-                "m" | "mb" | "mib" => (&text[..at], 20),
-                "g" | "gb" | "gib" => (&text[..at], 30),
-                _ => return Err(wrong()),
-            },
-        };
-        let number: u64 = digits.parse().map_err(|_| wrong())?;
-        let bytes = number.checked_mul(1 << shift).filter(|bytes| *bytes < 1 << 52).ok_or_else(wrong)?;
+        let bytes = binary_size(text).ok_or_else(|| ConfigError::MemorySyntax(text.to_owned()))?;
         if bytes < Memory::MINIMUM.0 {
             return Err(ConfigError::MemoryTooSmall(Memory(bytes)));
         }
         Ok(Memory(bytes))
     }
+}
+
+/// Bytes, below 2^52, of a number with a binary unit; a bare one counts mebibytes.
+pub fn binary_size(text: &str) -> Option<u64> {
+    let (digits, shift) = match text.char_indices().find(|(_, c)| !c.is_ascii_digit()) {
+        None => (text, 20),
+        Some((at, _)) => match text[at..].to_ascii_lowercase().as_str() {
+            "k" | "kb" | "kib" => (&text[..at], 10),
+            "m" | "mb" | "mib" => (&text[..at], 20),
+            "g" | "gb" | "gib" => (&text[..at], 30),
+            _ => return None,
+        },
+    };
+    digits.parse::<u64>().ok()?.checked_mul(1 << shift).filter(|bytes| *bytes < 1 << 52)
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::builder::PossibleValue;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::disk::DiskCommand;
 use crate::mode::UsageError;
 use image_builder::config::{Bochs, Config, ConfigError, CpuModel, Emulator, Forward};
 use image_builder::kernel::Content;
@@ -28,6 +29,11 @@ pub enum Command {
     Run(Box<RunOptions>),
     /// Build an image
     Build(BuildOptions),
+    /// Make disks for machines
+    Disk {
+        #[command(subcommand)]
+        command: DiskCommand,
+    },
     /// List the running machines
     Ps {
         #[arg(short, long, value_enum, default_value_t)]

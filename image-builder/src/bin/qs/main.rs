@@ -7,6 +7,7 @@
 mod arguments;
 mod bench;
 mod build;
+mod disk;
 mod doctor;
 mod machines;
 mod mode;
@@ -42,6 +43,7 @@ fn execute(command: Command) -> ExitCode {
     let result = match command {
         Command::Build(options) => build::build(&options),
         Command::Run(options) => run::run(options),
+        Command::Disk { command } => disk::disk(&command),
         Command::Ps { output } => machines::ps(output),
         Command::Stop { name } => machines::stop(&name),
         Command::Logs { name, follow } => machines::logs(&name, follow),
