@@ -1,4 +1,4 @@
-//! Operates running machines: the keys that let us in, and OpenSSH's client set up with them.
+//! Operates running machines: the keys that let us in and that machines are known by, and OpenSSH's client set up with them.
 
 mod client;
 mod keys;
@@ -6,4 +6,4 @@ mod target;
 
 pub use client::{Answer, CONNECT, ControlError, SSH_FAILED, command, ssh};
 pub use keys::{KeyError, Keys, operators};
-pub use target::{SERVICE, TargetError, resolve};
+pub use target::{SERVICE, Target, TargetError, resolve};

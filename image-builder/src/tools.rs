@@ -35,6 +35,7 @@ pub enum Tool {
     Ssh,
     SshKeygen,
     SshAudit,
+    Sgdisk,
 }
 
 #[derive(Debug, thiserror::Error)]

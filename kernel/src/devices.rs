@@ -1,5 +1,9 @@
 //! Finding the devices and giving them to those who use them.
 
+mod disks;
+
+pub use disks::StateDisk;
+
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -46,11 +50,17 @@ fn note(name: String, driver: &'static str, state: &'static str, what: String) {
 /// device memory.
 const WINDOW: Window = Window { next: 0xc000_0000, end: 0xfe00_0000 };
 
+/// What operators are served with.
+pub struct ForOperators {
+    /// The network on which they are served. `None` where they were promised a card of their own that can't be had: then they
+    /// are served nowhere, because whoever wanted them off the main network does not want them there.
+    pub network: Option<Network>,
+    /// The disk with what the machine keeps, if there is one.
+    pub state: Option<StateDisk>,
+}
+
 /// Enumerates, starts entropy and networks. Devices that can't be used are named in the log; the system runs without them.
-///
-/// Returns the network on which operators are served. `None` where they were promised a card of their own that can't be had:
-/// then they are served nowhere, because whoever wanted them off the main network does not want them there.
-pub fn start(machine: &Machine, command_line: &'static str) -> Option<Network> {
+pub fn start(machine: &Machine, command_line: &'static str) -> ForOperators {
     let space = config_space(machine);
     let functions = pci::enumerate(&*space);
     let mut window = WINDOW;
@@ -66,9 +76,8 @@ pub fn start(machine: &Machine, command_line: &'static str) -> Option<Network> {
     };
     let bus = Bus { space: &*space, functions: &functions, lines: &lines, virtio: &virtio };
     start_entropy(&bus);
-    let served = start_networks(&bus, command_line);
-    start_disks(&bus);
-    served
+    let network = start_networks(&bus, command_line);
+    ForOperators { network, state: disks::find(&bus) }
 }
 
 fn config_space(machine: &Machine) -> Box<dyn ConfigSpace> {
@@ -181,21 +190,6 @@ fn start_network(
         Err(error) => {
             log::error!("{error}; the {network} network stays off");
             false
-        }
-    }
-}
-
-fn start_disks(bus: &Bus<'_>) {
-    for (number, mut disk) in bus.block().into_iter().enumerate() {
-        let geometry = disk.device.geometry();
-        let mut first = [0; 512];
-        match disk.device.read(0, &mut first) {
-            Ok(()) => {
-                let size = format!("{} MiB", geometry.sectors >> 11);
-                log::info!("disk {number}: {size}, {}", disk.device.name());
-                note(format!("disk{number}"), disk.device.name(), "idle", size);
-            }
-            Err(error) => log::error!("disk {number} can't be read: {error:?}"),
         }
     }
 }

@@ -45,8 +45,8 @@ fn serve(machine: machine::start::Machine) {
     #[cfg(feature = "vmm")]
     let start_up = monitor::start(&machine);
     let command_line: &'static str = alloc::boxed::Box::leak(machine.command_line.as_str().into());
-    let control = devices::start(&machine, command_line);
-    operator::start(&machine, control);
+    let found = devices::start(&machine, command_line);
+    operator::start(&machine, found);
     let free = || machine::frames::statistics().free * machine::paging::PAGE;
     let listeners = apps::APPS.iter().map(|app| app.listeners()).sum();
     let env = app::Env::new(command_line)

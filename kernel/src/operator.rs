@@ -5,6 +5,7 @@
 mod changes;
 mod devices;
 mod doctor;
+mod host_key;
 mod mode;
 #[cfg(feature = "vmm")]
 mod modes;
@@ -18,11 +19,12 @@ use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
-use control::access::{Access, MAX_TEXT};
+use control::access::{Access, MAX_TEXT, PublicKey};
 use control::request::{Request, VERBS, Verb};
-use net::Network;
 use net::ssh::{Caller, Gone, Identities, Key, Operator, Output, Setting, exit, serve};
 use serde::Serialize;
+
+use crate::devices::ForOperators;
 
 /// Who may operate this machine, and its own key: a text as [`control::access`] has it, then zeros. The image builder writes it
 /// here; nothing but zeros is nobody.
@@ -32,9 +34,10 @@ static ACCESS: [u8; MAX_TEXT] = [0; MAX_TEXT];
 /// Where the server listens unless `control.port=` says otherwise.
 const PORT: u16 = 22;
 
-/// Starts the server, if the image has operators and there is a network to serve them on.
-pub fn start(machine: &machine::start::Machine, network: Option<Network>) {
-    let Some(network) = network else {
+/// Starts the server, if the image has operators, there is a network to serve them on, and the machine has a host key, which
+/// may be on a disk.
+pub fn start(machine: &machine::start::Machine, found: ForOperators) {
+    let Some(network) = found.network else {
         return log::error!(
             "control: without its network it listens nowhere; nobody can operate this machine"
         );
@@ -52,19 +55,22 @@ pub fn start(machine: &machine::start::Machine, network: Option<Network>) {
         Ok(access) => access,
         Err(error) => return log::error!("control: {error}; nobody can operate this machine"),
     };
-    let identities: &Identities = Box::leak(Box::new(identities(access)));
+    let Some((host_key, origin)) = host_key::find(access.host_key, found.state) else {
+        return log::error!("the control server stays off: nobody can operate this machine");
+    };
+    let identities: &Identities = Box::leak(Box::new(identities(&host_key, access.operators)));
     let setting = Setting { network, port, identities, random: drivers::entropy::fill, operator: &Machine };
     match serve(setting) {
         Ok(()) => {
-            let key = fingerprint(identities);
-            log::info!("control: SSH on tcp port {port} of the {network} network, host key {key}");
+            let key = PublicKey(identities.host_key());
+            log::info!(
+                "control: SSH on tcp port {port} of the {network} network, host key {}, {origin}",
+                key.fingerprint()
+            );
+            log::info!("{}", control::host::announce(port, key));
         }
         Err(error) => log::error!("the control server stays off: {error}"),
     }
-}
-
-fn fingerprint(identities: &Identities) -> String {
-    control::access::PublicKey(identities.host_key()).fingerprint()
 }
 
 fn access() -> Result<Access, control::access::AccessError> {
@@ -76,17 +82,8 @@ fn access() -> Result<Access, control::access::AccessError> {
     String::from_utf8_lossy(text).parse()
 }
 
-/// A machine without a key of its own makes one. It lasts as long as the machine is up.
-fn identities(access: Access) -> Identities {
-    let host = access.host_key.unwrap_or_else(|| {
-        if !drivers::entropy::health().is_good() {
-            log::warn!("control: the host key is made from degraded entropy");
-        }
-        let mut seed = [0; 32];
-        drivers::entropy::fill(&mut seed);
-        seed
-    });
-    let keys = access.operators.into_iter().map(|operator| {
+fn identities(host_key: &[u8; 32], operators: Vec<control::access::Operator>) -> Identities {
+    let keys = operators.into_iter().map(|operator| {
         let fingerprint = operator.key.fingerprint();
         let name = match operator.comment.as_str() {
             "" => fingerprint,
@@ -94,7 +91,7 @@ fn identities(access: Access) -> Identities {
         };
         Key { public: operator.key.0, role: operator.role, name }
     });
-    Identities::new(&host, keys.collect())
+    Identities::new(host_key, keys.collect())
 }
 
 /// The operator's side of this machine.

@@ -46,6 +46,14 @@ pub fn image_for(apps: &str, operators: &Path) -> PathBuf {
     image_of(&Content { operators: Some(operators), ..Content::of(apps) })
 }
 
+/// The same without a host key: a machine makes its own.
+///
+/// # Panics
+/// When it cannot be built.
+pub fn image_without_host_key(apps: &str) -> PathBuf {
+    image_of(&Content { host_key: false, ..Content::of(apps) })
+}
+
 fn image_of(content: &Content<'_>) -> PathBuf {
     // A failure is kept, too: the next test would only fail the same way.
     static BUILT: Mutex<BTreeMap<String, Result<PathBuf, String>>> = Mutex::new(BTreeMap::new());

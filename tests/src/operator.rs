@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use image_builder::control::{self, Answer, Keys};
+use image_builder::control::{self, Answer, Keys, Target};
 use serde_json::Value;
 
 use crate::guest::{Guest, PATIENCE, wait_until};
@@ -52,7 +52,7 @@ pub fn meets_a_pin(guest: &Guest) {
 /// Somebody with a key to a machine, connected.
 #[derive(Debug)]
 pub struct Operator {
-    address: String,
+    target: Target,
     keys: Keys,
     /// The socket of the client that keeps the connection.
     socket: PathBuf,
@@ -64,7 +64,8 @@ impl Operator {
     /// # Panics
     /// When there are no keys, or the machine lets nobody in.
     pub fn of(guest: &Guest) -> Self {
-        Self::at(guest.at(control::SERVICE))
+        let address = guest.at(control::SERVICE).to_string();
+        Self::with(Target { address, serial: Some(guest.serial_path().to_owned()) })
     }
 
     /// The same where the control server is known.
@@ -72,22 +73,27 @@ impl Operator {
     /// # Panics
     /// When there are no keys, or the machine lets nobody in.
     pub fn at(address: SocketAddr) -> Self {
+        Self::with(Target { address: address.to_string(), serial: None })
+    }
+
+    fn with(target: Target) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let name = format!("qs-ssh-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let keys = Keys::of_user().unwrap_or_else(|error| panic!("{error}"));
-        let operator = Self { address: address.to_string(), keys, socket: std::env::temp_dir().join(name) };
+        let operator = Self { target, keys, socket: std::env::temp_dir().join(name) };
         // It goes to the background as soon as it is let in, and must not keep our pipes.
         let mut master = operator.client();
         master.args(["-M", "-N", "-f", "-o", "ControlPersist=yes"]).stdin(Stdio::null());
         let status = master.stdout(Stdio::null()).stderr(Stdio::null()).status();
         let status = status.unwrap_or_else(|error| panic!("ssh: {error}"));
-        assert!(status.success(), "{}: ssh: {status}", operator.address);
+        assert!(status.success(), "{}: ssh: {status}", operator.target.address);
         assert_eq!(operator.tell("version").status, DONE);
         operator
     }
 
     fn client(&self) -> Command {
-        let mut client = control::ssh(&self.address, &self.keys);
+        let client = control::ssh(&self.target, &self.keys);
+        let mut client = client.unwrap_or_else(|error| panic!("{error}"));
         client.arg("-S").arg(&self.socket);
         client
     }
@@ -97,7 +103,7 @@ impl Operator {
     /// # Panics
     /// When it says nothing.
     pub fn tell(&self, line: &str) -> Answer {
-        let answer = control::command(self.client(), &self.address, line, PATIENCE);
+        let answer = control::command(self.client(), &self.target.address, line, PATIENCE);
         answer.unwrap_or_else(|error| panic!("{line}: {error}"))
     }
 

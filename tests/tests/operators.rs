@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use control::request::VERBS;
 use image_builder::config::CONTROL_MAC;
-use image_builder::control::{self as client, Keys, SERVICE, SSH_FAILED};
+use image_builder::control::{self as client, Keys, SERVICE, SSH_FAILED, Target};
 use image_builder::{Machine, MachineType, Nic};
 use serde_json::{Value, json};
 use tests::guest::{self, Guest, PATIENCE, image, image_for, wait_until};
@@ -32,10 +32,13 @@ fn lines() -> impl Iterator<Item = (String, ::control::Role)> {
     })
 }
 
+fn target(guest: &Guest) -> Target {
+    Target { address: guest.at(SERVICE).to_string(), serial: Some(guest.serial_path().to_owned()) }
+}
+
 /// A client with other keys or options than usual: standard output, standard error and status.
 fn ssh(guest: &Guest, options: &[&str], line: &[&str]) -> (Option<i32>, String, String) {
-    let address = guest.at(SERVICE).to_string();
-    let usual = client::ssh(&address, &Keys::of_user().unwrap());
+    let usual = client::ssh(&target(guest), &Keys::of_user().unwrap()).unwrap();
     // The first of two settings counts.
     let mut command = program::command("ssh", PATIENCE);
     let output = command.args(options).args(usual.get_args()).args(line).output().unwrap();
@@ -259,8 +262,7 @@ fn ten_operators_at_once() {
 fn the_log_is_followed_until_the_client_goes() {
     let guest = Guest::serving(guest::machine().cpus(1));
     let operator = Operator::of(&guest);
-    let address = guest.at(SERVICE).to_string();
-    let mut follow = client::ssh(&address, &Keys::of_user().unwrap());
+    let mut follow = client::ssh(&target(&guest), &Keys::of_user().unwrap()).unwrap();
     let mut following =
         follow.args(["--", "log --follow"]).stdout(std::process::Stdio::piped()).spawn().unwrap();
     let mut out = following.stdout.take().unwrap();

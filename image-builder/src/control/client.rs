@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::keys::HOST_ALIAS;
-use super::{KeyError, Keys, TargetError};
+use super::{KeyError, Keys, Target, TargetError};
 use crate::process::POLL;
 
 /// How long a machine may take to accept a connection.
@@ -81,14 +81,15 @@ fn split(address: &str) -> (&str, &str) {
 
 /// The system's ssh, set up for a machine: it takes our key and no other, knows the machine by the host key alone, and asks
 /// nobody anything. What follows is the command's.
-pub fn ssh(address: &str, keys: &Keys) -> Command {
-    let (host, port) = split(address);
+pub fn ssh(target: &Target, keys: &Keys) -> Result<Command, KeyError> {
+    let (host, port) = split(&target.address);
+    let known_hosts = keys.known_hosts_of(target)?;
     let mut command = Command::new("ssh");
     command.args(["-F", "none", "-T", "-p", port, "-i"]).arg(keys.identity());
     let mut option = |text: String| {
         command.arg("-o").arg(text);
     };
-    option(format!("UserKnownHostsFile=\"{}\"", keys.known_hosts().display()));
+    option(format!("UserKnownHostsFile=\"{}\"", known_hosts.display()));
     option(format!("HostKeyAlias={HOST_ALIAS}"));
     option(format!("ConnectTimeout={}", CONNECT.as_secs()));
     for fixed in [
@@ -103,7 +104,7 @@ pub fn ssh(address: &str, keys: &Keys) -> Command {
         option(fixed.to_owned());
     }
     command.arg(format!("admin@{host}"));
-    command
+    Ok(command)
 }
 
 /// What the client says when nothing was sent.

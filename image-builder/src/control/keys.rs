@@ -5,9 +5,11 @@
 //! | `id_ed25519`, `id_ed25519.pub` | our key pair, as OpenSSH's ssh-keygen makes it |
 //! | `host.key` | the seed of the host key of the machines built here, 64 hexadecimal digits |
 //! | `known_hosts` | that host key, as OpenSSH's ssh wants to know it |
+//!
+//! A machine that we have started tells its key on its serial line. That one is in a `known_hosts` beside the line's log.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, ErrorKind, Read, Write};
+use std::fs::{self, DirBuilder, OpenOptions};
+use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -15,8 +17,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::{env, process};
 
 use control::access::{Access, AccessError, Operator, PublicKey, Role};
+use control::host;
 use ed25519_dalek::SigningKey;
 
+use super::Target;
+use crate::random;
 use crate::tools::{self, Tool, ToolError};
 
 /// The name under which the host key is known: machines change their addresses and ports.
@@ -80,11 +85,7 @@ impl Keys {
         let public = public_key(directory)?;
         let host = host_key(&directory.join("host.key"))?;
         let keys = Self { directory: directory.to_owned(), public, host };
-        let known = format!("{HOST_ALIAS} {}\n", keys.host_key());
-        let path = keys.known_hosts();
-        if fs::read_to_string(&path).ok().as_deref() != Some(&known) {
-            place(&path, known.as_bytes(), |new, path| fs::rename(new, path)).map_err(at(&path))?;
-        }
+        write_known_hosts(&keys.known_hosts(), keys.host_key())?;
         Ok(keys)
     }
 
@@ -93,9 +94,22 @@ impl Keys {
         self.directory.join("id_ed25519")
     }
 
-    /// What ssh knows of the machines.
+    /// What ssh knows of the machines whose images are built here.
     pub fn known_hosts(&self) -> PathBuf {
         self.directory.join("known_hosts")
+    }
+
+    /// What ssh knows of a machine: the key that it has told on its serial line and no other; where we don't see that line, or
+    /// it has told none, the key of the images that are built here.
+    pub fn known_hosts_of(&self, target: &Target) -> Result<PathBuf, KeyError> {
+        let Some(serial) = &target.serial else { return Ok(self.known_hosts()) };
+        let log = fs::read(serial).map_err(at(serial))?;
+        let Some(key) = host::announced(&String::from_utf8_lossy(&log)) else {
+            return Ok(self.known_hosts());
+        };
+        let path = serial.with_file_name("known_hosts");
+        write_known_hosts(&path, key)?;
+        Ok(path)
     }
 
     /// The public half of the machines' key.
@@ -163,11 +177,17 @@ fn link(new: &Path, path: &Path) -> io::Result<()> {
     }
 }
 
+fn write_known_hosts(path: &Path, key: PublicKey) -> Result<(), KeyError> {
+    let known = format!("{HOST_ALIAS} {key}\n");
+    if fs::read_to_string(path).ok().as_deref() == Some(&known) {
+        return Ok(());
+    }
+    place(path, known.as_bytes(), |new, path| fs::rename(new, path)).map_err(at(path))
+}
+
 fn host_key(path: &Path) -> Result<[u8; 32], KeyError> {
     if !path.exists() {
-        let mut seed = [0; 32];
-        let random = File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut seed));
-        random.map_err(at(path))?;
+        let seed = random::bytes().map_err(at(path))?;
         let text = Access { host_key: Some(seed), operators: Vec::new() }.to_string();
         let digits = text.trim_start_matches("host-key ").to_owned();
         place(path, digits.as_bytes(), link).map_err(at(path))?;
@@ -265,6 +285,30 @@ mod tests {
             running.into_iter().map(|thread| thread.join().unwrap()).collect()
         });
         assert!(all.iter().all(|keys| *keys == all[0]));
+    }
+
+    #[test]
+    fn a_machine_is_known_by_what_it_has_told() {
+        let place = Place::new("told");
+        let keys = Keys::in_directory(&place.0).unwrap();
+        let serial = place.0.join("serial.log");
+        let target = Target { address: String::new(), serial: Some(serial.clone()) };
+        assert!(matches!(keys.known_hosts_of(&target), Err(KeyError::Io { path, .. }) if path == serial));
+        fs::create_dir(place.0.join("machine")).unwrap();
+        let serial = place.0.join("machine/serial.log");
+        let target = Target { serial: Some(serial.clone()), ..target };
+        fs::write(&serial, "boot\n").unwrap();
+        assert_eq!(keys.known_hosts_of(&target).unwrap(), keys.known_hosts());
+        let (told, later) = (PublicKey([1; 32]), PublicKey([2; 32]));
+        for key in [told, later] {
+            let line = format!("[    0.100000] INFO  kernel: {}\r\n", host::announce(22, key));
+            OpenOptions::new().append(true).open(&serial).unwrap().write_all(line.as_bytes()).unwrap();
+            let path = keys.known_hosts_of(&target).unwrap();
+            assert_eq!(path, place.0.join("machine/known_hosts"));
+            assert_eq!(fs::read_to_string(path).unwrap(), format!("quicksilver {told}\n"));
+        }
+        let elsewhere = Target { serial: None, ..target };
+        assert_eq!(keys.known_hosts_of(&elsewhere).unwrap(), keys.known_hosts());
     }
 
     #[test]

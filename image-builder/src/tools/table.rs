@@ -216,6 +216,18 @@ pub const TABLE: &[ToolInfo] = &[
         suse: "mtools",
     },
     ToolInfo {
+        tool: Tool::Sgdisk,
+        name: "sgdisk",
+        why: "checks and makes partition tables",
+        needed_for: "tests",
+        programs: &["sgdisk"],
+        files: &["/sbin/sgdisk", "/usr/sbin/sgdisk"],
+        debian: "gdisk",
+        fedora: "gdisk",
+        arch: "gptfdisk",
+        suse: "gptfdisk",
+    },
+    ToolInfo {
         tool: Tool::QemuImg,
         name: "qemu-img",
         why: "writes qcow2 disk images",

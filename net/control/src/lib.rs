@@ -1,11 +1,12 @@
 //! What operators say to a machine and who they are, as both ends need to know it: command lines ([`request`]), who may give them
-//! ([`access`]), and changes that are made once ([`operations`]). The transport is SSH.
+//! ([`access`]), whom they are given to ([`host`]), and changes that are made once ([`operations`]). The transport is SSH.
 #![no_std]
 #![forbid(unsafe_code)]
 
 extern crate alloc;
 
 pub mod access;
+pub mod host;
 pub mod operations;
 pub mod request;
 

@@ -100,7 +100,8 @@ pub struct ContentOptions {
     /// [default: you]
     #[arg(long, value_name = "FILE")]
     authorized_keys: Option<PathBuf>,
-    /// Leave the host key out: a machine makes its own at each boot, and says on its serial line which
+    /// Leave the host key out: a machine makes its own, keeps it on its disk if that has a place for it (see qs disk create), and
+    /// says on its serial line which
     #[arg(long)]
     no_host_key: bool,
 }

@@ -83,11 +83,12 @@ pub fn mode(options: &ModeOptions) -> Result<ExitCode, Error> {
             return Ok(ExitCode::Usage);
         }
     };
-    let address = control::resolve(target, &Registry::of_user()?.list()?).map_err(ControlError::from)?;
+    let target = control::resolve(target, &Registry::of_user()?.list()?).map_err(ControlError::from)?;
     tools::require(&[Tool::Ssh])?;
     let keys = Keys::of_user()?;
     let ask = |line: &str, patience| {
-        control::command(control::ssh(&address, &keys), &address, line, control::CONNECT + patience)
+        let client = control::ssh(&target, &keys)?;
+        control::command(client, &target.address, line, control::CONNECT + patience)
     };
 
     let looks = options.trace && action == Action::Status;

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use ::control::host;
 use serde_json::json;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -119,6 +120,9 @@ pub fn ending_on_signals<T>(machine: &Machine, work: impl FnOnce() -> T) -> Resu
 fn detach(machine: Machine, options: &RunOptions) -> Result<ExitCode, Error> {
     ending_on_signals(&machine, || wait_answering(&machine, &options.app))??;
     output::progress(format_args!("answers after {:.2} s", machine.started().elapsed().as_secs_f64()));
+    if let Some(key) = host::announced(&machine.serial_text()) {
+        output::progress(format_args!("host key {}", key.fingerprint()));
+    }
     if options.json {
         output::data(json!({
             "name": machine.name(),

@@ -12,9 +12,9 @@ use image_builder::{Error, ExitCode};
 pub fn ssh(options: &SshOptions) -> Result<ExitCode, Error> {
     tools::require(&[Tool::Ssh])?;
     let machines = Registry::of_user()?.list()?;
-    let address = control::resolve(Some(&options.target), &machines).map_err(ControlError::from)?;
+    let target = control::resolve(Some(&options.target), &machines).map_err(ControlError::from)?;
     let keys = Keys::of_user()?;
-    let mut client = control::ssh(&address, &keys);
+    let mut client = control::ssh(&target, &keys)?;
     if !options.words.is_empty() {
         client.arg("--").args(&options.words);
     }
