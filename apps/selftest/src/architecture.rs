@@ -46,8 +46,11 @@ macro_rules! unmoved {
     };
 }
 
+/// A register's name, and how it is read and written.
+type Unmoved = (&'static str, fn() -> u64, fn(u64));
+
 /// They are the CPU's in both modes.
-const UNMOVED: [(&str, fn() -> u64, fn(u64)); 5] = [
+const UNMOVED: [Unmoved; 5] = [
     unmoved!("CR8", "cr8"),
     unmoved!("DR0", "dr0"),
     unmoved!("DR1", "dr1"),
