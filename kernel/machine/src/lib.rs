@@ -1,8 +1,8 @@
 //! All privileged code of Quicksilver: CPUs, memory, interrupts, time, threads.
 //!
-//! Three rooms are pure logic and tested on the host: [`memory`], [`bootinfo`], [`acpi`]. The rest touches the machine and
-//! is only in images (`cfg(bare_metal)`, set by the image builder); a hosted build gets a stand-in over `std` with the
-//! same interface, so that drivers, network and applications are tested without a machine.
+//! Some rooms are pure logic and tested on the host: [`memory`], [`bootinfo`], [`acpi`], [`histogram`], [`journal`]. The rest
+//! touches the machine and is only in images (`cfg(bare_metal)`, set by the image builder); a hosted build gets a stand-in
+//! over `std` with the same interface, so that drivers, network and applications are tested without a machine.
 //!
 //! Rules of the room:
 //! - What an interrupt handler shares is behind a [`sync::SpinLock`], which keeps interrupts off.
@@ -17,6 +17,7 @@ extern crate std;
 
 pub mod acpi;
 pub mod bootinfo;
+pub mod histogram;
 pub mod journal;
 pub mod memory;
 pub mod state;
