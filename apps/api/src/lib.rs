@@ -1,4 +1,5 @@
-//! What a program needs to be linked into an image: the [`App`] trait, its [`Env`], [`task`]s, sockets, files, log.
+//! What a program needs to be linked into an image: the [`App`] trait, its [`Env`], [`task`]s, sockets, files, log, and a
+//! meter for its [`requests`].
 //!
 //! An application runs on a thread of its own and may start others. It serves sockets either with blocking calls (one
 //! thread per connection, `blocking`) or as tasks of a [`task::Executor`] (one thread, many connections).
@@ -10,6 +11,7 @@ extern crate std;
 
 mod env;
 mod error;
+pub mod requests;
 pub mod task;
 
 pub use env::{Env, File};

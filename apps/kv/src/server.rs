@@ -5,6 +5,8 @@ use crate::store::Store;
 use alloc::rc::Rc;
 use alloc::string::ToString;
 use alloc::vec::Vec;
+use app::requests::Meter;
+use app::time::Instant;
 use app::{App, AppError, Env, ListenOptions, TcpError, TcpListener, TcpStream, task, time};
 use core::cell::RefCell;
 use core::future::{Future, poll_fn};
@@ -30,6 +32,7 @@ struct Shared {
     store: RefCell<Store>,
     /// Input on its way from the network to a session: used between two waits only.
     input: RefCell<Vec<u8>>,
+    meter: Meter,
 }
 
 impl App for Server {
@@ -52,7 +55,8 @@ impl App for Server {
         }
         let options = ListenOptions { backlog: 1024, no_delay: true, ..ListenOptions::default() };
         let listener = TcpListener::bind(PORT, options)?;
-        let shared = Rc::new(Shared { store: RefCell::new(store), input: RefCell::default() });
+        let meter = Meter::new(self.name());
+        let shared = Rc::new(Shared { store: RefCell::new(store), input: RefCell::default(), meter });
         let executor = task::Executor::new();
         let spawner = executor.spawner();
         let clock = shared.clone();
@@ -148,7 +152,9 @@ async fn converse(shared: &Shared, stream: &TcpStream, session: &mut Session) ->
     // Input that was not taken because there was too much output.
     let mut rest: Vec<u8> = Vec::new();
     loop {
-        let mut status = match next_event(shared, stream, session).await {
+        let event = next_event(shared, stream, session).await;
+        let taken = Instant::now();
+        let mut status = match event {
             Event::News => session.poll(&mut shared.store.borrow_mut(), now(), &mut out),
             Event::Input(result) => {
                 result?;
@@ -165,15 +171,17 @@ async fn converse(shared: &Shared, stream: &TcpStream, session: &mut Session) ->
         };
         loop {
             send(stream, &mut out).await?;
-            if status == Status::Close {
-                return Ok(());
-            }
-            if status != Status::Full && (rest.is_empty() || !session.wants_input()) {
+            let goes_on = status == Status::Full || (!rest.is_empty() && session.wants_input());
+            if status == Status::Close || !goes_on {
                 break;
             }
             let fed = session.feed(&mut shared.store.borrow_mut(), now(), &rest, &mut out);
             rest.drain(..fed.consumed);
             status = fed.status;
+        }
+        shared.meter.answered(session.take_executed(), taken);
+        if status == Status::Close {
+            return Ok(());
         }
     }
 }

@@ -45,6 +45,8 @@ pub struct Session {
     /// Input that was taken and not executed: it starts at `start`.
     pending: Vec<u8>,
     start: usize,
+    /// Requests executed since they were last asked for.
+    executed: u64,
 }
 
 /// Why executing requests stopped.
@@ -63,6 +65,7 @@ impl Session {
             transaction: Transaction::default(),
             pending: Vec::new(),
             start: 0,
+            executed: 0,
         }
     }
 
@@ -75,6 +78,11 @@ impl Session {
     pub fn close(&mut self, store: &mut Store) {
         store.leave(&self.client);
         commands::serve_ready(store);
+    }
+
+    /// How many requests were executed since this was last asked; one that waits for a key is among them when it begins to.
+    pub fn take_executed(&mut self) -> u64 {
+        core::mem::take(&mut self.executed)
     }
 
     /// A command waits for a key.
@@ -220,6 +228,7 @@ impl Session {
             if args.len() == 0 {
                 continue;
             }
+            self.executed += 1;
             let mark = reply.buffer.len();
             let mut context = Context {
                 store,

@@ -274,3 +274,14 @@ fn blocked_clients_are_served_in_order_and_give_up_in_time() {
     sessions[2].feed(&mut store, NOW, b"RPUSH q b\r\nLLEN q\r\n", &mut out);
     assert_eq!(out, b":1\r\n:1\r\n");
 }
+
+#[test]
+fn requests_are_counted_whole_however_they_come() {
+    // Blank lines and empty arrays are none; each command in a transaction is one, and so is one that waits.
+    let input = b"PING\r\n\r\n*0\r\nMULTI\r\nSET a 1\r\nEXEC\r\nNOSUCH\r\n*1\r\n$4\r\nPING\r\nBLPOP q 0\r\n";
+    for size in [1, 7, input.len()] {
+        let mut peer = Peer::new();
+        input.chunks(size).for_each(|piece| peer.feed(piece));
+        assert_eq!((peer.session.take_executed(), peer.session.take_executed()), (7, 0), "pieces of {size}");
+    }
+}
