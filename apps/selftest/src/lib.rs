@@ -49,6 +49,7 @@ const TESTS: &[(&str, Test)] = &[
     ("a higher priority runs at once", timing::priority_preempts),
     ("background work gets on beside a greedy thread", timing::background_gets_on),
     ("translations are flushed everywhere", timing::shootdowns_return),
+    ("it is known how long a CPU was idle", timing::idleness_is_known),
 ];
 
 /// Tests of the switch: where the machine has a monitor.

@@ -147,3 +147,28 @@ pub fn background_gets_on(_: &'static Env) -> Result<(), &'static str> {
     let done = low.map_err(|_| "no thread")?.join();
     check(done == ROUNDS && greedy.join() > 10 * ROUNDS, "background work took more than a tenth")
 }
+
+/// A CPU that computes is not idle, one whose only thread sleeps is, no longer than that takes.
+#[cfg(bare_metal)]
+pub fn idleness_is_known(_: &'static Env) -> Result<(), &'static str> {
+    let on_first = || {
+        let before = thread::idle_time(0);
+        let start = Instant::now();
+        while start.elapsed() < Duration::from_millis(5) {
+            core::hint::spin_loop();
+        }
+        let computed = thread::idle_time(0) - before;
+        let (before, start) = (thread::idle_time(0), Instant::now());
+        thread::sleep(Duration::from_millis(20));
+        (computed, thread::idle_time(0) - before, start.elapsed())
+    };
+    let thread = Builder::new("idle").affinity(CpuSet(1)).spawn(on_first).map_err(|_| "no thread")?;
+    let (computed, slept, elapsed) = thread.join();
+    check(computed.is_zero(), "a CPU that computes counts as idle")?;
+    check(!slept.is_zero() && slept <= elapsed, "a CPU that sleeps does not count as idle")
+}
+
+#[cfg(not(bare_metal))]
+pub fn idleness_is_known(_: &'static Env) -> Result<(), &'static str> {
+    Ok(())
+}

@@ -27,8 +27,6 @@ pub struct PerCpu {
     pub interrupts: AtomicU64,
     /// Those of its timer among them.
     pub timer_interrupts: AtomicU64,
-    /// Nanoseconds spent in the idle thread.
-    pub idle_nanos: AtomicU64,
     /// Thread switches.
     pub switches: AtomicU64,
 }
@@ -49,7 +47,6 @@ impl PerCpu {
             apic_id,
             interrupts: AtomicU64::new(0),
             timer_interrupts: AtomicU64::new(0),
-            idle_nanos: AtomicU64::new(0),
             switches: AtomicU64::new(0),
         }
     }

@@ -200,6 +200,10 @@ pub mod thread {
     pub fn yield_now() {
         host::yield_now();
     }
+    /// Never: what the host's CPUs do is not ours to know.
+    pub fn idle_time(_: usize) -> Duration {
+        Duration::ZERO
+    }
     /// Whether no other thread waits for this CPU.
     pub fn is_uncontended() -> bool {
         true

@@ -32,6 +32,11 @@ pub use hosted::{cpu, dma, io, irq, sync, thread, time};
 #[path = "thread/timers.rs"]
 mod timers;
 
+#[cfg(not(bare_metal))]
+#[cfg(test)]
+#[path = "thread/idle.rs"]
+mod idle;
+
 #[cfg(bare_metal)]
 pub mod apic;
 #[cfg(bare_metal)]

@@ -3,6 +3,7 @@
 //! The highest ready priority runs; threads of equal priority take turns of two milliseconds. Extended state (SSE, AVX)
 //! is saved on the thread's own stack by whatever interrupts it, so a switch between threads need not touch it.
 
+mod idle;
 mod join;
 mod scheduler;
 pub(crate) mod stack;
@@ -278,6 +279,11 @@ pub fn yield_now() {
 pub fn set_priority(priority: Priority) {
     // SAFETY: the running thread is alive while this runs.
     scheduler::set_priority(unsafe { &*current_pointer() }, priority);
+}
+
+/// How long a CPU has had no thread to run, since boot. Interrupt handlers that wake nobody count as idleness.
+pub fn idle_time(cpu: usize) -> Duration {
+    scheduler::idle_time(cpu)
 }
 
 /// Whether no other thread waits for this CPU.

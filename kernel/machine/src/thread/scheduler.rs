@@ -10,6 +10,7 @@
 //!
 //! Everything here runs with interrupts off.
 
+use super::idle::IdleClock;
 use super::timers::{Placed, TimerHeap};
 use super::{CpuSet, Inner, Priority};
 use crate::cpu::{self, MAX_CPUS};
@@ -113,6 +114,7 @@ struct CpuState {
     /// What the APIC timer is set to; `u64::MAX` if off.
     armed: AtomicU64,
     idle: AtomicPtr<Inner>,
+    idle_clock: IdleClock,
     previous: AtomicPtr<Inner>,
 }
 
@@ -128,6 +130,7 @@ impl CpuState {
             lift: AtomicU64::new(u64::MAX),
             armed: AtomicU64::new(u64::MAX),
             idle: AtomicPtr::new(core::ptr::null_mut()),
+            idle_clock: IdleClock::new(),
             previous: AtomicPtr::new(core::ptr::null_mut()),
         }
     }
@@ -216,6 +219,7 @@ pub(super) fn adopt_idle(thread: Arc<Inner>) {
     let me = cpu::this();
     let pointer = Arc::into_raw(thread).cast_mut();
     CPUS[me.id].idle.store(pointer, Ordering::Relaxed);
+    CPUS[me.id].idle_clock.begin(time::Instant::now().as_nanos());
     me.current.store(pointer as usize, Ordering::Relaxed);
     STARTED.store(true, Ordering::Release);
 }
@@ -405,9 +409,13 @@ pub(super) fn switch() {
         return;
     }
     if is_idle {
+        state.idle_clock.begin(time::Instant::now().as_nanos());
         IDLE.fetch_or(1 << me.id, Ordering::SeqCst);
         state.running.store(0, Ordering::SeqCst);
     } else {
+        if previous == state.idle.load(Ordering::Relaxed) {
+            state.idle_clock.end(time::Instant::now().as_nanos());
+        }
         IDLE.fetch_and(!(1 << me.id), Ordering::SeqCst);
         state.running.store(priority as u8 + 1, Ordering::SeqCst);
     }
@@ -480,14 +488,16 @@ pub(super) fn idle() -> ! {
     loop {
         cpu::disable_interrupts();
         switch();
-        let before = time::Instant::now().as_nanos();
         if !work_waits(me.id) {
             // SAFETY: STI takes effect after the next instruction, so an interrupt that is pending ends the HLT.
             unsafe { core::arch::asm!("sti", "hlt", "cli", options(nostack)) };
         }
-        let slept = time::Instant::now().as_nanos() - before;
-        me.idle_nanos.fetch_add(slept, Ordering::Relaxed);
     }
+}
+
+/// How long a CPU has had no thread to run.
+pub(super) fn idle_time(cpu: usize) -> time::Duration {
+    time::Duration::from_nanos(CPUS[cpu].idle_clock.read(time::Instant::now().as_nanos()))
 }
 
 /// Whether a thread of this priority on this CPU would be in the way of nobody: for spinning a little before sleeping.
