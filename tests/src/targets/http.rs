@@ -1,9 +1,7 @@
-//! Requests to the web server.
-
-use std::time::Duration;
+//! Requests to the HTTP server.
 
 use app::File;
-use web::{Connection, Date, Facts, Output, Server, Site};
+use http::{Connection, Date, Live, Output, Server, Site};
 
 use super::pieces;
 
@@ -21,9 +19,9 @@ pub fn http(input: &[u8]) {
 }
 
 fn answers<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> Vec<u8> {
-    let facts =
-        || Facts { uptime: Duration::ZERO, memory_bytes: 1 << 20, free_memory_bytes: 1 << 19, cpus: 1 };
-    let server = Server::new(Site::new(FILES).expect("the host has memory"), Box::new(facts));
+    let make = |_: &Server, from| format!("{{\"from\":{from}}}\n");
+    let live = Live { path: "status", media_type: "application/json", make: Box::new(make) };
+    let server = Server::new(Site::new(FILES, "").expect("the host has memory"), vec![live]);
     let (mut connection, date) = (Connection::default(), Date::at(0));
     let mut sent = Vec::new();
     for mut piece in pieces {
@@ -46,7 +44,7 @@ pub(super) fn seeds() -> Vec<Vec<u8>> {
         "HEAD /large.bin HTTP/1.1\r\nHost: a\r\nRange: bytes=10-19\r\n\r\n",
         "GET /large.bin HTTP/1.1\r\nHost: a\r\nRange: bytes=-5\r\nIf-Range: \"x\"\r\n\r\n",
         "GET /%2e%2e/etc HTTP/1.0\r\nConnection: keep-alive\r\n\r\n",
-        "GET /status HTTP/1.1\r\nHost: a\r\nIf-None-Match: *\r\n\r\nGET /nosuch HTTP/1.1\r\nHost: a\r\n\r\n",
+        "GET /status?from=3 HTTP/1.1\r\nHost: a\r\nIf-None-Match: *\r\n\r\nGET /nosuch HTTP/1.1\r\nHost: a\r\n\r\n",
         "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\nhello",
         "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5;x=y\r\nhello\r\n0\r\nT: x\r\n\r\n",
         "GET http://a/index.html HTTP/1.1\r\nHost: a\r\n\r\n",

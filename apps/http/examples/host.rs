@@ -1,12 +1,12 @@
 //! The server's core on sockets of the host, to be tried with curl and wrk:
-//! `cargo run --release -p web --example host -- DIRECTORY [PORT]`
+//! `cargo run --release -p http --example host -- DIRECTORY [PORT]`
 use app::File;
+use http::{Connection, Date, Output, Server, Site};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
-use web::{Connection, Date, Facts, Output, Server, Site};
+use std::time::SystemTime;
 
 fn main() -> std::io::Result<()> {
     let mut arguments = std::env::args().skip(1);
@@ -14,10 +14,8 @@ fn main() -> std::io::Result<()> {
     let port = arguments.next().map_or(Ok(8080), |port| port.parse()).map_err(std::io::Error::other)?;
     let mut files = Vec::new();
     collect(Path::new(&directory), "", &mut files)?;
-    let site = Site::new(files.leak()).map_err(std::io::Error::other)?;
-    let start = Instant::now();
-    let facts = move || Facts { uptime: start.elapsed(), memory_bytes: 0, free_memory_bytes: 0, cpus: 1 };
-    let server = Arc::new(Server::new(site, Box::new(facts)));
+    let site = Site::new(files.leak(), "").map_err(std::io::Error::other)?;
+    let server = Arc::new(Server::new(site, Vec::new()));
     let listener = TcpListener::bind(("127.0.0.1", port))?;
     println!("http://127.0.0.1:{port}/");
     for stream in listener.incoming() {

@@ -54,8 +54,8 @@ pub enum Answer {
     Unsatisfiable(usize),
     /// The path lacks a slash.
     MovedToDirectory(usize),
-    /// The server's figures.
-    Figures,
+    /// The live resource with this number, from a number on.
+    Live(usize, u64),
     /// Nothing but a status.
     Plain(Status),
 }
@@ -118,7 +118,7 @@ impl Output {
                 writer.output.bytes.try_reserve(directory.len() + 2 * MAX_OWN_HEAD)?;
                 writer.plain("301 Moved Permanently", format_args!("Location: {directory}\r\n"))
             }
-            Answer::Figures => writer.figures(server),
+            Answer::Live(number, from) => writer.live(server, *number, *from),
             Answer::Plain(Status::NotFound) if let Some(page) = server.site().not_found() => {
                 let length = page.data.len();
                 writer.page(page, format_args!("404 Not Found\r\nContent-Length: {length}\r\n"), page.data)
@@ -187,17 +187,18 @@ impl Writer<'_> {
         Ok(())
     }
 
-    fn figures(&mut self, server: &Server) -> Result<(), TryReserveError> {
-        self.output.bytes.try_reserve(2 * MAX_OWN_HEAD)?;
-        let json = server.figures();
-        let length = json.len();
+    fn live(&mut self, server: &Server, number: usize, from: u64) -> Result<(), TryReserveError> {
+        let live = server.live(number);
+        let (body, media_type) = ((live.make)(server, from), live.media_type);
+        let length = body.len();
+        self.output.bytes.try_reserve(length + MAX_OWN_HEAD)?;
         self.text(format_args!(
-            "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {length}\r\nCache-Control: \
-             no-store\r\nServer: Quicksilver\r\nDate: "
+            "HTTP/1.1 200 OK\r\nContent-Type: {media_type}\r\nContent-Length: {length}\r\nCache-Control: \
+             no-store\r\nX-Content-Type-Options: nosniff\r\nServer: Quicksilver\r\nDate: "
         ));
         self.end_head();
         if !self.head_only {
-            self.output.bytes.extend_from_slice(json.as_bytes());
+            self.output.bytes.extend_from_slice(body.as_bytes());
         }
         Ok(())
     }

@@ -24,6 +24,13 @@ pub fn resolve(target: &[u8]) -> Result<Cow<'_, [u8]>, BadTarget> {
     if plain { Ok(Cow::Borrowed(relative)) } else { normalize(&decode(relative)?).map(Cow::Owned) }
 }
 
+/// The number that a request target's query names as `from=NUMBER`; 0 where it names none.
+pub fn number_from(target: &[u8]) -> u64 {
+    let query = target.iter().position(|&byte| byte == b'?').map_or(&[][..], |at| &target[at + 1..]);
+    let number = query.split(|&byte| byte == b'&').find_map(|field| field.strip_prefix(b"from="));
+    number.and_then(|digits| str::from_utf8(digits).ok()?.parse().ok()).unwrap_or(0)
+}
+
 /// The part of an absolute form (`http://host/path`) from the path on.
 fn origin_form(target: &[u8]) -> Result<&[u8], BadTarget> {
     if target.first() == Some(&b'/') {
@@ -90,6 +97,21 @@ fn normalize(path: &[u8]) -> Result<Vec<u8>, BadTarget> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_query_may_name_a_number() {
+        let cases: [(&[u8], u64); 6] = [
+            (b"/h?from=7", 7),
+            (b"/h?a&from=8&from=9", 8),
+            (b"/h", 0),
+            (b"/h?from=-1", 0),
+            (b"/h?from=", 0),
+            (b"/from=3", 0),
+        ];
+        for (target, number) in cases {
+            assert_eq!(number_from(target), number, "{}", target.escape_ascii());
+        }
+    }
     use proptest::prelude::*;
 
     fn resolved(target: &str) -> Option<std::string::String> {

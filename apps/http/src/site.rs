@@ -43,17 +43,17 @@ pub struct Site {
 }
 
 impl Site {
-    /// Prepares these files.
+    /// Prepares these files. Answers about them have further header `fields`, each with its line end.
     ///
     /// # Errors
     /// When there is no memory for the tables.
-    pub fn new(files: &'static [File]) -> Result<Self, TryReserveError> {
+    pub fn new(files: &'static [File], fields: &str) -> Result<Self, TryReserveError> {
         let mut site = Self { pages: Vec::new(), paths: Vec::new(), not_found: None };
         site.pages.try_reserve_exact(files.len())?;
         site.paths.try_reserve_exact(3 * files.len())?;
         for file in files {
             let number = site.pages.len();
-            site.pages.push(Page::new(file));
+            site.pages.push(Page::new(file, fields));
             site.paths.push((file.path, Target::Page(number)));
             if file.path == "404.html" {
                 site.not_found = Some(number);
@@ -88,12 +88,12 @@ impl Site {
 }
 
 impl Page {
-    fn new(file: &File) -> Self {
+    fn new(file: &File, further: &str) -> Self {
         let etag = format!("\"{:016x}-{:x}\"", hash(file.data), file.data.len());
         let media_type = mime::of(file.path);
         let fields = format!(
             "Content-Type: {media_type}\r\nETag: {etag}\r\nAccept-Ranges: bytes\r\nCache-Control: no-cache\r\n\
-             Server: Quicksilver\r\nDate: "
+             {further}Server: Quicksilver\r\nDate: "
         );
         let whole = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n{fields}", file.data.len());
         let directory = file.path.strip_suffix(INDEX).unwrap_or(file.path);
@@ -137,7 +137,7 @@ mod tests {
 
     #[test]
     fn paths_lead_to_pages() {
-        let site = Site::new(&FILES).unwrap();
+        let site = Site::new(&FILES, "").unwrap();
         let page = |path: &str| match site.find(path.as_bytes()) {
             Some(Target::Page(number)) => Some(site.page(number).data),
             _ => None,
@@ -156,7 +156,7 @@ mod tests {
 
     #[test]
     fn a_changed_file_has_another_tag() {
-        let tag = |data: &'static [u8]| Page::new(&File { path: "x", data }).etag;
+        let tag = |data: &'static [u8]| Page::new(&File { path: "x", data }, "").etag;
         assert_eq!(tag(b"0123456789"), tag(b"0123456789"));
         assert_ne!(tag(b"0123456789"), tag(b"1023456789"));
         assert_ne!(tag(b"0123456789"), tag(b"0123456798"));

@@ -1,12 +1,11 @@
 //! Whole exchanges: what goes in, what comes out, however it is cut.
-use crate::{Connection, Date, Facts, Output, Server, Site};
+use crate::{Connection, Date, Live, Output, Server, Site};
 use alloc::boxed::Box;
 use app::File;
 use proptest::prelude::*;
 use std::format;
 use std::string::{String, ToString};
 use std::sync::LazyLock;
-use std::time::Duration;
 use std::vec;
 use std::vec::Vec;
 
@@ -20,13 +19,9 @@ static FILES: [File; 5] = [
 ];
 
 static SERVER: LazyLock<Server> = LazyLock::new(|| {
-    let facts = || Facts {
-        uptime: Duration::from_millis(1234),
-        memory_bytes: 1 << 20,
-        free_memory_bytes: 1 << 19,
-        cpus: 2,
-    };
-    Server::new(Site::new(&FILES).unwrap(), Box::new(facts))
+    let make = |server: &Server, from| format!("{{\"open\":{},\"from\":{from}}}\n", server.open());
+    let live = Live { path: "status", media_type: "application/json", make: Box::new(make) };
+    Server::new(Site::new(&FILES, "X-Further: x\r\n").unwrap(), vec![live])
 });
 
 /// Gives the pieces to a connection. Returns what it sends, and whether it closes.
@@ -69,8 +64,8 @@ fn a_page_is_sent_with_its_fields() {
     let etag = sent.split("ETag: ").nth(1).unwrap().split("\r\n").next().unwrap();
     let expected = format!(
         "HTTP/1.1 200 OK\r\nContent-Length: 8\r\nContent-Type: text/html; charset=utf-8\r\nETag: {etag}\r\n\
-         Accept-Ranges: bytes\r\nCache-Control: no-cache\r\nServer: Quicksilver\r\n\
-         Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n\r\n<p>hello"
+         Accept-Ranges: bytes\r\nCache-Control: no-cache\r\nX-Further: x\r\n\
+         Server: Quicksilver\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n\r\n<p>hello"
     );
     assert_eq!((sent, closed), (expected, false));
 }
@@ -99,13 +94,26 @@ fn big_files_are_not_copied() {
 }
 
 #[test]
-fn the_status_is_json() {
-    let (sent, _) = text(&get("/status", ""));
-    let json = sent.split("\r\n\r\n").nth(1).unwrap();
-    assert!(json.starts_with(
-        "{\"mode\":\"native\",\"uptime_seconds\":1.234,\"cpus\":2,\"memory\":{\"total_bytes\":1048576,"
-    ));
-    assert!(sent.contains(&format!("Content-Length: {}\r\n", json.len())));
+fn live_resources_are_made_for_each_request() {
+    for (target, from) in [("/status", 0), ("/status?from=7", 7)] {
+        let (sent, _) = text(&get(target, "Range: bytes=0-1\r\n"));
+        let body = format!("{{\"open\":0,\"from\":{from}}}\n");
+        let length = body.len();
+        assert!(
+            sent.starts_with(&format!(
+                "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {length}\r\nCache-Control: no-store\r\n"
+            )) && sent.ends_with(&format!("\r\n\r\n{body}")),
+            "{sent}"
+        );
+    }
+}
+
+#[test]
+fn answers_are_counted() {
+    let mut connection = Connection::default();
+    let input = get("/status", "") + &get("/ten.txt", "") + "POST / HTTP/1.1\r\nHost: h\r\n\r\nGET ";
+    let taken = connection.receive(input.as_bytes(), &SERVER, &Date::default(), &mut Output::default());
+    assert_eq!((taken, connection.take_answered(), connection.take_answered()), (input.len(), 3, 0));
 }
 
 #[test]

@@ -25,6 +25,8 @@ pub struct Connection {
     line: Line,
     /// The last head, and what it asked for: many a client repeats itself, and need not be parsed again.
     last: Option<(Vec<u8>, Due)>,
+    /// Requests answered since they were last asked for.
+    answered: u64,
 }
 
 #[derive(Debug, Default)]
@@ -56,6 +58,11 @@ impl Connection {
     /// No more requests are read; what is left of the output is sent, and then the connection is closed.
     pub fn is_closed(&self) -> bool {
         matches!(self.state, State::Closed)
+    }
+
+    /// How many requests were answered since this was last asked.
+    pub fn take_answered(&mut self) -> u64 {
+        mem::take(&mut self.answered)
     }
 
     /// Takes bytes that have arrived, and adds answers to `output`. Returns how many bytes were taken; if that is not
@@ -202,6 +209,7 @@ impl Connection {
 
     fn answer(&mut self, due: Due, server: &Server, date: &Date, output: &mut Output) {
         server.count_request();
+        self.answered += 1;
         let written = output.answer(server, date, &due.answer, due.head_only, due.persistence);
         let close = written.is_err() || due.persistence == Persistence::Close;
         self.state = if close { State::Closed } else { State::Head };
@@ -217,8 +225,10 @@ impl Due {
 
 fn decide(request: &Request<'_>, server: &Server) -> Answer {
     let Ok(path) = path::resolve(request.target) else { return Answer::Plain(Status::BadRequest) };
+    if let Some(number) = server.find_live(&path) {
+        return Answer::Live(number, path::number_from(request.target));
+    }
     let number = match server.site().find(&path) {
-        _ if *path == *b"status" => return Answer::Figures,
         None => return Answer::Plain(Status::NotFound),
         Some(Target::Directory(number)) => return Answer::MovedToDirectory(number),
         Some(Target::Page(number)) => number,

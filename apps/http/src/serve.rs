@@ -2,28 +2,18 @@
 use crate::connection::Connection;
 use crate::date::Date;
 use crate::response::Output;
-use crate::server::{Facts, Server};
-use crate::site::Site;
-use alloc::boxed::Box;
+use crate::server::Server;
 use alloc::collections::BTreeMap;
 use alloc::rc::Rc;
 use alloc::vec::Vec;
-use app::task::{Executor, sleep, yield_now};
+use app::requests::Meter;
+use app::task::{Executor, OutOfMemory, sleep, sleep_until, yield_now};
 use app::time::{Duration, Instant, wall_clock};
-use app::{App, AppError, Env, ListenOptions, TcpError, TcpListener, TcpStream, log};
+use app::{TcpError, TcpListener, TcpStream, log};
 use core::cell::{Cell, RefCell};
 
-/// The web server. Settings: `web.port` (80) and `web.maxclients` (as many as a quarter of the memory has buffers for).
-pub struct Web;
-
-/// The TCP port without a setting.
-const PORT: u16 = 80;
-
 /// Requests are short; what is longer than this waits in the client.
-const RECEIVE_BUFFER: usize = 4 << 10;
-
-/// Bytes of a connection besides its buffers, about.
-const CONNECTION_MEMORY: usize = 2 << 10;
+pub const RECEIVE_BUFFER: usize = 4 << 10;
 
 /// How often idle connections are looked for.
 const SWEEP: Duration = Duration::from_secs(5);
@@ -43,57 +33,48 @@ const MAX_SPARE: usize = 64 << 10;
 /// The most bytes that are read and thrown away behind the last request.
 const MAX_LINGER: usize = 4 << 20;
 
-impl App for Web {
-    fn name(&self) -> &'static str {
-        "web"
-    }
-
-    fn run(&self, env: &'static Env) -> Result<(), AppError> {
-        let port = number(env, "web.port", "a port number")?.unwrap_or(PORT);
-        let memory = usize::try_from(env.memory_bytes()).unwrap_or(usize::MAX);
-        let send_buffer = (memory / 8192).clamp(8 << 10, 64 << 10);
-        let affordable = (memory / 4 / (RECEIVE_BUFFER + send_buffer + CONNECTION_MEMORY)).max(16);
-        let most = number(env, "web.maxclients", "a number of connections")?.unwrap_or(affordable);
-
-        let facts = move || Facts {
-            uptime: Duration::from_nanos(Instant::now().as_nanos()),
-            memory_bytes: env.memory_bytes(),
-            free_memory_bytes: env.free_memory_bytes(),
-            cpus: env.cpus(),
-        };
-        let shared = Rc::new(Shared::new(Server::new(Site::new(env.files())?, Box::new(facts))));
-        let options =
-            ListenOptions { receive_buffer: RECEIVE_BUFFER, send_buffer, ..ListenOptions::default() };
-        let listener = TcpListener::bind(port, options)?;
-        let executor = Executor::new();
-        let spawner = executor.spawner();
-        spawner.spawn(sweep(shared.clone()))?;
-        env.ready("http", port);
-        executor.run(async {
-            loop {
-                let client = Rc::new(Client { stream: listener.accept().await, seen: Cell::default() });
-                let registered = Registered::new(shared.clone(), client.clone(), most);
-                let spawned = registered.is_some_and(|client| spawner.spawn(client.serve()).is_ok());
-                if !spawned {
-                    client.stream.abort();
-                }
-            }
-        })
-    }
+/// How much of the machine a server may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Connections at a time; more are reset.
+    pub connections: usize,
+    /// The time from one answer to the next, of all connections together.
+    pub gap: Duration,
 }
 
-fn number<T: core::str::FromStr>(
-    env: &Env,
-    key: &'static str,
-    expected: &'static str,
-) -> Result<Option<T>, AppError> {
-    let parse = |value: &str| value.parse().map_err(|_| AppError::Setting { key, expected });
-    env.setting(key).map(parse).transpose()
+/// Serves on this thread, for ever. Requests are counted by the meter, if there is one.
+///
+/// # Errors
+/// When there is no memory to begin with.
+pub fn serve(
+    listener: &TcpListener,
+    server: Server,
+    limits: Limits,
+    meter: Option<Meter>,
+) -> Result<(), OutOfMemory> {
+    let shared = Rc::new(Shared::new(server, limits, meter));
+    let executor = Executor::new();
+    let spawner = executor.spawner();
+    spawner.spawn(sweep(shared.clone()))?;
+    executor.run(async {
+        loop {
+            let client = Rc::new(Client { stream: listener.accept().await, seen: Cell::default() });
+            let registered = Registered::new(shared.clone(), client.clone());
+            let spawned = registered.is_some_and(|client| spawner.spawn(client.serve()).is_ok());
+            if !spawned {
+                client.stream.abort();
+            }
+        }
+    })
 }
 
 /// What all connections share.
 struct Shared {
     server: Server,
+    limits: Limits,
+    meter: Option<Meter>,
+    /// When the next answer may be given.
+    turn: Cell<Instant>,
     date: RefCell<Date>,
     /// An output buffer for whoever writes next: idle connections hold none.
     spare: Cell<Vec<u8>>,
@@ -110,15 +91,28 @@ struct Client {
 }
 
 impl Shared {
-    fn new(server: Server) -> Self {
+    fn new(server: Server, limits: Limits, meter: Option<Meter>) -> Self {
         Self {
             server,
+            limits,
+            meter,
+            turn: Cell::new(Instant::now()),
             date: RefCell::default(),
             spare: Cell::default(),
             sweeps: Cell::default(),
             clients: RefCell::default(),
             next_number: Cell::default(),
         }
+    }
+
+    /// Waits for a turn to answer.
+    async fn turn(&self) {
+        if self.limits.gap.is_zero() {
+            return;
+        }
+        let turn = self.turn.get().max(Instant::now());
+        self.turn.set(turn.saturating_add(self.limits.gap));
+        sleep_until(turn).await;
     }
 
     fn take_output(&self) -> Output {
@@ -156,9 +150,9 @@ struct Registered {
 }
 
 impl Registered {
-    /// None if there are `most` connections already.
-    fn new(shared: Rc<Shared>, client: Rc<Client>, most: usize) -> Option<Self> {
-        if shared.clients.borrow().len() >= most {
+    /// None if there are as many connections as there may be.
+    fn new(shared: Rc<Shared>, client: Rc<Client>) -> Option<Self> {
+        if shared.clients.borrow().len() >= shared.limits.connections {
             return None;
         }
         let number = shared.next_number.get();
@@ -181,12 +175,20 @@ impl Registered {
         let mut connection = Connection::default();
         while !connection.is_closed() {
             for _ in 0..TURNS {
-                let Some(output) = stream.read_with(|input| self.answer(&mut connection, input)).await?
-                else {
+                self.shared.turn().await;
+                let mut taken = None;
+                let answer = |input: &[u8]| {
+                    taken = Some(Instant::now());
+                    self.answer(&mut connection, input)
+                };
+                let Some(output) = stream.read_with(answer).await? else {
                     stream.shutdown();
                     return Ok(());
                 };
                 self.send(&output).await?;
+                if let (Some(meter), Some(taken)) = (&self.shared.meter, taken) {
+                    meter.answered(connection.take_answered(), taken);
+                }
                 self.shared.keep_output(output);
                 if connection.is_closed() {
                     break;
