@@ -59,6 +59,7 @@ fn serve(mut stream: TcpStream, server: &Server) -> std::io::Result<()> {
         while !rest.is_empty() {
             let mut output = Output::default();
             rest = &rest[connection.receive(rest, server, &date, &mut output)..];
+            output.finish(server, &date).map_err(std::io::Error::other)?;
             stream.write_all(&output.bytes)?;
             stream.write_all(output.body)?;
         }

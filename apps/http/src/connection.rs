@@ -66,10 +66,10 @@ impl Connection {
     }
 
     /// Takes bytes that have arrived, and adds answers to `output`. Returns how many bytes were taken; if that is not
-    /// all, the output must be sent before the rest is given again. Does nothing while there is an `output.body`.
+    /// all, the output must be finished and sent before the rest is given again.
     pub fn receive(&mut self, input: &[u8], server: &Server, date: &Date, output: &mut Output) -> usize {
         let mut at = 0;
-        while at < input.len() && output.body.is_empty() && output.bytes.len() < MAX_OUTPUT {
+        while at < input.len() && !output.is_complete() && output.bytes.len() < MAX_OUTPUT {
             let rest = &input[at..];
             at += match &mut self.state {
                 State::Closed => return input.len(),

@@ -20,6 +20,7 @@ pub enum Status {
     ExpectationFailed,
     HeaderFieldsTooLarge,
     NotImplemented,
+    Unavailable,
     VersionNotSupported,
 }
 
@@ -36,6 +37,7 @@ impl Status {
             Self::ExpectationFailed => "417 Expectation Failed",
             Self::HeaderFieldsTooLarge => "431 Request Header Fields Too Large",
             Self::NotImplemented => "501 Not Implemented",
+            Self::Unavailable => "503 Service Unavailable",
             Self::VersionNotSupported => "505 HTTP Version Not Supported",
         }
     }
@@ -60,17 +62,30 @@ pub enum Answer {
     Plain(Status),
 }
 
-/// What is to be sent: `bytes` first, then `body`.
+/// What is to be sent: `bytes` first, then `body`; but first of all [`Output::finish`] it.
 #[derive(Debug, Default)]
 pub struct Output {
     /// Heads and short bodies of one or several answers.
     pub bytes: Vec<u8>,
     /// The rest of the last answer, straight from the packed file.
     pub body: &'static [u8],
+    /// A live resource that has to be made for the last answer.
+    pending: Option<Pending>,
+}
+
+#[derive(Debug)]
+struct Pending {
+    number: usize,
+    from: u64,
+    head_only: bool,
+    persistence: Persistence,
 }
 
 /// The longest body that is copied behind its head, in bytes: a copy is cheaper than one more turn then.
 const MAX_COPIED: usize = 4 << 10;
+
+/// Memory that there has to be for a live resource to be made, in bytes.
+const LIVE_ROOM: usize = 256 << 10;
 
 /// Room for any head, in bytes, besides what a page brings.
 const MAX_OWN_HEAD: usize = 1 << 10;
@@ -78,7 +93,29 @@ const MAX_OWN_HEAD: usize = 1 << 10;
 impl Output {
     /// Nothing is to be sent.
     pub fn is_empty(&self) -> bool {
-        self.bytes.is_empty() && self.body.is_empty()
+        self.bytes.is_empty() && !self.is_complete()
+    }
+
+    /// Nothing can be added before this is sent.
+    pub(crate) fn is_complete(&self) -> bool {
+        !self.body.is_empty() || self.pending.is_some()
+    }
+
+    /// An output that writes into a buffer.
+    pub(crate) fn with(bytes: Vec<u8>) -> Self {
+        Self { bytes, ..Self::default() }
+    }
+
+    /// Makes the live resource that is to be sent, if there is one. Input may be looked at under the network's lock, which
+    /// this must not be called with: what is made may ask the network.
+    ///
+    /// # Errors
+    /// When there is no memory for it.
+    pub fn finish(&mut self, server: &Server, date: &Date) -> Result<(), TryReserveError> {
+        let Some(Pending { number, from, head_only, persistence }) = self.pending.take() else {
+            return Ok(());
+        };
+        Writer { output: self, date, head_only, persistence }.live(server, number, from)
     }
 
     /// Adds `100 Continue`.
@@ -88,7 +125,7 @@ impl Output {
         Ok(())
     }
 
-    /// Adds an answer. Must not be called while there is a `body`.
+    /// Adds an answer. Must not be called when it is complete.
     ///
     /// # Errors
     /// When there is no memory for it.
@@ -118,7 +155,10 @@ impl Output {
                 writer.output.bytes.try_reserve(directory.len() + 2 * MAX_OWN_HEAD)?;
                 writer.plain("301 Moved Permanently", format_args!("Location: {directory}\r\n"))
             }
-            Answer::Live(number, from) => writer.live(server, *number, *from),
+            Answer::Live(number, from) => {
+                self.pending = Some(Pending { number: *number, from: *from, head_only, persistence });
+                Ok(())
+            }
             Answer::Plain(Status::NotFound) if let Some(page) = server.site().not_found() => {
                 let length = page.data.len();
                 writer.page(page, format_args!("404 Not Found\r\nContent-Length: {length}\r\n"), page.data)
@@ -188,6 +228,9 @@ impl Writer<'_> {
     }
 
     fn live(&mut self, server: &Server, number: usize, from: u64) -> Result<(), TryReserveError> {
+        if Vec::<u8>::new().try_reserve_exact(LIVE_ROOM).is_err() {
+            return self.plain(Status::Unavailable.text(), format_args!(""));
+        }
         let live = server.live(number);
         let (body, media_type) = ((live.make)(server, from), live.media_type);
         let length = body.len();

@@ -116,7 +116,7 @@ impl Shared {
     }
 
     fn take_output(&self) -> Output {
-        Output { bytes: self.spare.take(), body: &[] }
+        Output::with(self.spare.take())
     }
 
     fn keep_output(&self, output: Output) {
@@ -181,10 +181,14 @@ impl Registered {
                     taken = Some(Instant::now());
                     self.answer(&mut connection, input)
                 };
-                let Some(output) = stream.read_with(answer).await? else {
+                let Some(mut output) = stream.read_with(answer).await? else {
                     stream.shutdown();
                     return Ok(());
                 };
+                if output.finish(&self.shared.server, &self.shared.date.borrow()).is_err() {
+                    stream.abort();
+                    return Ok(());
+                }
                 self.send(&output).await?;
                 if let (Some(meter), Some(taken)) = (&self.shared.meter, taken) {
                     meter.answered(connection.take_answered(), taken);
@@ -212,7 +216,7 @@ impl Registered {
     }
 
     async fn send(&self, output: &Output) -> Result<(), TcpError> {
-        let Output { bytes, body } = output;
+        let Output { bytes, body, .. } = output;
         for piece in [&bytes[..], body].into_iter().flat_map(|part| part.chunks(PIECE)) {
             self.client.stream.write_all(piece).await?;
             self.client.seen.set(self.shared.sweeps.get());
