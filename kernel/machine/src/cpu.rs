@@ -4,12 +4,15 @@
 
 use core::arch::asm;
 use core::arch::x86_64::{__cpuid, __cpuid_count};
-use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 
 /// The most CPUs that are started.
 pub const MAX_CPUS: usize = 64;
 
 static COUNT: AtomicUsize = AtomicUsize::new(1);
+
+/// The blocks of the CPUs that were started, for those who look at others' counters.
+static BLOCKS: [AtomicPtr<PerCpu>; MAX_CPUS] = [const { AtomicPtr::new(core::ptr::null_mut()) }; MAX_CPUS];
 
 /// What each CPU reaches through GS. The first fields are known to assembly by offset.
 #[repr(C)]
@@ -23,7 +26,7 @@ pub struct PerCpu {
     pub reschedule: AtomicBool,
     /// Local APIC ID.
     pub apic_id: u32,
-    /// Interrupts taken, for `statistics`.
+    /// Interrupts taken.
     pub interrupts: AtomicU64,
     /// Those of its timer among them.
     pub timer_interrupts: AtomicU64,
@@ -56,6 +59,7 @@ impl PerCpu {
         self.this = self;
         // SAFETY: the block is 'static, and GS is used for nothing else.
         unsafe { wrmsr(msr::GS_BASE, self as *const Self as u64) };
+        BLOCKS[self.id].store(self, Ordering::Release);
         self
     }
 }
@@ -69,6 +73,13 @@ pub fn this() -> &'static PerCpu {
         asm!("mov {}, gs:[0]", out(reg) pointer, options(nostack, preserves_flags, readonly));
         &*pointer
     }
+}
+
+/// The block of any CPU that was started.
+pub fn block(cpu: usize) -> Option<&'static PerCpu> {
+    let block = BLOCKS.get(cpu)?.load(Ordering::Acquire);
+    // SAFETY: null, or a block that `install` was given for ever and that is only shared since.
+    unsafe { block.as_ref() }
 }
 
 /// The number of CPUs that run.

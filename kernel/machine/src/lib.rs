@@ -21,6 +21,7 @@ pub mod histogram;
 pub mod journal;
 pub mod memory;
 pub mod state;
+pub mod stopwatch;
 
 #[cfg(not(bare_metal))]
 mod hosted;
@@ -31,11 +32,6 @@ pub use hosted::{cpu, dma, io, irq, sync, thread, time};
 #[cfg(test)]
 #[path = "thread/timers.rs"]
 mod timers;
-
-#[cfg(not(bare_metal))]
-#[cfg(test)]
-#[path = "thread/idle.rs"]
-mod idle;
 
 #[cfg(bare_metal)]
 pub mod apic;

@@ -3,6 +3,7 @@
 #[cfg(feature = "inject")]
 pub mod inject;
 
+use crate::board::Board;
 use crate::phase::Phase;
 use crate::switch::{Figures, Outcome, Refused, Switch};
 use crate::{Direction, Pins, World};
@@ -231,4 +232,14 @@ pub fn is_nested() -> bool {
 pub fn look<R>(f: impl FnOnce(&Figures, &Monitor) -> R) -> Result<R, BuildError> {
     let switch = switch()?;
     Ok(switch.figures(|figures| f(figures, &switch.world().monitor)))
+}
+
+/// What is known about the switches so far. Nobody is waited for, and nobody waits.
+pub fn board() -> Result<&'static Board, BuildError> {
+    switch().map(Switch::board)
+}
+
+/// The monitor. What it is asked must not depend on the mode, which may change meanwhile.
+pub fn monitor() -> Result<&'static Monitor, BuildError> {
+    switch().map(|switch| &switch.world().monitor)
 }

@@ -6,7 +6,8 @@
 //! | [`phase`] | the transition table |
 //! | [`pins`] | what must not straddle a switch |
 //! | [`rendezvous`] | all CPUs prepare, vote, and commit or undo |
-//! | [`trace`] | what each CPU did when, in the last switches |
+//! | [`trace`] | what each CPU did when, in a switch |
+//! | [`board`] | what is known about the switches so far, for whoever only reads |
 //! | [`switch`] | a switch from request to answer |
 //! | [`bare`] | all of it bound to the machine and the monitor |
 //!
@@ -20,6 +21,7 @@ extern crate std;
 
 #[cfg(bare_metal)]
 pub mod bare;
+pub mod board;
 pub mod phase;
 pub mod pins;
 pub mod rendezvous;

@@ -1,9 +1,11 @@
 //! A switch from request to answer.
 
+use crate::board::{Board, Reason, Writer};
 use crate::phase::Event;
 use crate::rendezvous::{Failure, Rendezvous};
-use crate::trace::{Record, Ring};
+use crate::trace::Record;
 use crate::{Direction, Phase, Pins, World};
+use alloc::sync::Arc;
 use core::fmt;
 use core::time::Duration;
 use machine::sync::Mutex;
@@ -34,6 +36,17 @@ pub enum Refused<E> {
     Failed(usize, E),
 }
 
+impl<E> Refused<E> {
+    const fn reason(&self) -> Reason {
+        match self {
+            Self::Busy => Reason::Busy,
+            Self::Pinned(_) => Reason::Pinned,
+            Self::NoAnswer(_) => Reason::NoAnswer,
+            Self::Failed(..) => Reason::Failed,
+        }
+    }
+}
+
 impl<E: fmt::Display> fmt::Display for Refused<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -52,8 +65,8 @@ pub struct Figures {
     pub phase: Phase,
     /// Switches that were carried out.
     pub switches: u64,
-    /// The last switches.
-    pub ring: Ring,
+    /// What readers see of it.
+    writer: Writer,
 }
 
 impl Figures {
@@ -65,8 +78,8 @@ impl Figures {
     }
 
     /// The last switch that was carried out.
-    pub fn last(&self) -> Option<&Record> {
-        self.ring.last_done()
+    pub fn last(&self) -> Option<Record> {
+        self.writer.board().last_done()
     }
 }
 
@@ -78,19 +91,22 @@ pub struct Switch<W: World> {
     /// Held by the request that is being carried out.
     turn: Mutex<()>,
     figures: Mutex<Figures>,
+    board: Arc<Board>,
 }
 
 impl<W: World> Switch<W> {
     /// A machine in native mode.
     pub fn new(world: W, pins: Pins<'static>) -> Self {
-        let ring = Ring::new(KEPT, world.cpus());
-        let figures = Figures { phase: Phase::Native, switches: 0, ring };
+        let writer = Writer::new(KEPT, world.cpus(), world.ticks_of(Duration::from_secs(1)));
+        let board = writer.board().clone();
+        let figures = Figures { phase: Phase::Native, switches: 0, writer };
         Self {
             world,
             pins,
             rendezvous: Rendezvous::new(),
             turn: Mutex::new(()),
             figures: Mutex::new(figures),
+            board,
         }
     }
 
@@ -104,6 +120,11 @@ impl<W: World> Switch<W> {
         self.rendezvous.take_part(&self.world);
     }
 
+    /// What is known about the switches so far, without waiting.
+    pub fn board(&self) -> &Board {
+        &self.board
+    }
+
     /// Looks at the figures; waits for a switch that is under way.
     pub fn figures<R>(&self, look: impl FnOnce(&Figures) -> R) -> R {
         look(&self.figures.lock())
@@ -115,7 +136,9 @@ impl<W: World> Switch<W> {
         let Some(_turn) = self.turn.try_lock() else {
             // The answer is given when the other request is done, so that it comes with the state that holds then.
             drop(self.turn.lock());
-            return Err(Refused::Busy);
+            let refused = Refused::Busy;
+            self.board.refused(refused.reason());
+            return Err(refused);
         };
         let mut figures = self.figures.lock();
         let direction = match (figures.phase, target) {
@@ -124,9 +147,12 @@ impl<W: World> Switch<W> {
             _ => Direction::Leave,
         };
         let result = self.carry_out(&mut figures, direction, deadline);
-        let done = result.is_ok();
-        figures.switches += u64::from(done);
-        figures.ring.push(direction, done, |cpu| self.rendezvous.marks(cpu));
+        match &result {
+            Ok(()) => figures.switches += 1,
+            Err(refused) => self.board.refused(refused.reason()),
+        }
+        let (now, done) = (Instant::now().as_nanos(), result.is_ok());
+        figures.writer.push(now, direction, done, |cpu| self.rendezvous.marks(cpu));
         result.map(|()| Outcome::Switched)
     }
 

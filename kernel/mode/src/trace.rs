@@ -1,4 +1,4 @@
-//! What each CPU did when, in the last switches.
+//! What each CPU did when, in a switch.
 
 use crate::Direction;
 use alloc::vec::Vec;
@@ -54,6 +54,10 @@ impl Marks {
         self.0.iter().for_each(|mark| mark.store(0, Ordering::Relaxed));
     }
 
+    pub(crate) fn write(&self, marks: &[u64; Mark::ALL.len()]) {
+        self.0.iter().zip(marks).for_each(|(mark, ticks)| mark.store(*ticks, Ordering::Relaxed));
+    }
+
     pub(crate) fn read(&self) -> [u64; Mark::ALL.len()] {
         core::array::from_fn(|index| self.0[index].load(Ordering::Relaxed))
     }
@@ -87,60 +91,16 @@ impl CpuTrace {
 /// One switch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
+    /// Counts from 0, those that were undone included.
+    pub number: u64,
+    /// When it ended, in nanoseconds since boot.
+    pub nanos: u64,
     /// Which way.
     pub direction: Direction,
     /// Whether the machine went over.
     pub done: bool,
     /// By CPU.
     pub cpus: Vec<CpuTrace>,
-}
-
-/// The last switches, the oldest first.
-#[derive(Debug)]
-pub struct Ring {
-    records: Vec<Record>,
-    next: usize,
-    capacity: usize,
-}
-
-impl Ring {
-    /// Room for `capacity` switches of `cpus` CPUs. Nothing is allocated later.
-    pub fn new(capacity: usize, cpus: usize) -> Self {
-        let empty = || Record {
-            direction: Direction::Enter,
-            done: false,
-            cpus: Vec::from_iter(core::iter::repeat_n(CpuTrace::default(), cpus)),
-        };
-        Self { records: (0..capacity).map(|_| empty()).collect(), next: 0, capacity }
-    }
-
-    /// Keeps a switch in the place of the oldest.
-    pub fn push(
-        &mut self,
-        direction: Direction,
-        done: bool,
-        marks: impl Fn(usize) -> [u64; Mark::ALL.len()],
-    ) {
-        let place = self.next % self.capacity;
-        let record = &mut self.records[place];
-        record.direction = direction;
-        record.done = done;
-        for (cpu, trace) in record.cpus.iter_mut().enumerate() {
-            trace.marks = marks(cpu);
-        }
-        self.next += 1;
-    }
-
-    /// Those that were kept, the oldest first.
-    pub fn iter(&self) -> impl DoubleEndedIterator<Item = &Record> {
-        let count = self.next.min(self.capacity);
-        (self.next - count..self.next).map(|index| &self.records[index % self.capacity])
-    }
-
-    /// The last that went over.
-    pub fn last_done(&self) -> Option<&Record> {
-        self.iter().rev().find(|record| record.done)
-    }
 }
 
 #[cfg(test)]
@@ -154,17 +114,5 @@ mod tests {
         // A switch that was undone has no commit.
         let undone = CpuTrace { marks: [0, 10, 110, 0, 0, 0, 0] };
         assert_eq!(undone.window(), 100);
-    }
-
-    #[test]
-    fn the_oldest_makes_room() {
-        let mut ring = Ring::new(3, 1);
-        assert!(ring.last_done().is_none());
-        for number in 0..5 {
-            ring.push(Direction::Leave, number != 4, |_| [number; 7]);
-        }
-        let kept: Vec<u64> = ring.iter().map(|record| record.cpus[0].marks[0]).collect();
-        assert_eq!(kept, [2, 3, 4]);
-        assert_eq!(ring.last_done().map(|record| record.cpus[0].marks[0]), Some(3));
     }
 }

@@ -6,7 +6,7 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use control::request::{Switch, Target};
-use mode::bare::{RequestError, dry_run, look, request};
+use mode::bare::{RequestError, board, dry_run, look, request};
 use mode::trace::{Mark, Record};
 use mode::{Outcome, Phase, Refused};
 use net::ssh::exit;
@@ -32,7 +32,7 @@ pub fn mode() -> Mode {
         nested: monitor.is_nested(),
         generation,
         switches: figures.switches,
-        last: figures.last().map(last),
+        last: figures.last().as_ref().map(last),
         refusal: super::changes::refusal(),
         exits: Count::ALL.iter().map(|(kind, name)| (*name, monitor.exits(*kind))).collect(),
         unavailable: None,
@@ -112,7 +112,7 @@ pub fn trace() -> Trace {
             })
             .collect(),
     };
-    let switches = look(|figures, _| figures.ring.iter().map(traced).collect());
+    let switches = board().map(|board| board.iter().map(|record| traced(&record)).collect());
     Trace { hertz: machine::time::tsc_hertz(), switches: switches.unwrap_or_default() }
 }
 

@@ -227,13 +227,15 @@ impl Monitor {
         BENEATH.store(false, Ordering::Relaxed);
     }
 
-    /// Exits of a kind so far.
+    /// Exits of a kind so far, in either mode: a switch waits for those few instructions.
     pub fn exits(&self, kind: Count) -> u64 {
-        if BENEATH.load(Ordering::Relaxed) {
-            self.call(Call::Exits, kind as u64, 0).map_or(0, |value| value)
-        } else {
-            backend!(self, backend => backend.shared.exits(kind))
-        }
+        machine::cpu::without_interrupts(|| {
+            if BENEATH.load(Ordering::Relaxed) {
+                self.call(Call::Exits, kind as u64, 0).map_or(0, |value| value)
+            } else {
+                backend!(self, backend => backend.shared.exits(kind))
+            }
+        })
     }
 
     /// Fetches the oldest report of a forbidden access. In guest mode; on the bare machine there are none to come.

@@ -3,7 +3,6 @@
 //! The highest ready priority runs; threads of equal priority take turns of two milliseconds. Extended state (SSE, AVX)
 //! is saved on the thread's own stack by whatever interrupts it, so a switch between threads need not touch it.
 
-mod idle;
 mod join;
 mod scheduler;
 pub(crate) mod stack;

@@ -10,10 +10,10 @@
 //!
 //! Everything here runs with interrupts off.
 
-use super::idle::IdleClock;
 use super::timers::{Placed, TimerHeap};
 use super::{CpuSet, Inner, Priority};
 use crate::cpu::{self, MAX_CPUS};
+use crate::stopwatch::Stopwatch;
 use crate::sync::SpinLock;
 use crate::{apic, smp, time};
 use alloc::sync::Arc;
@@ -114,7 +114,7 @@ struct CpuState {
     /// What the APIC timer is set to; `u64::MAX` if off.
     armed: AtomicU64,
     idle: AtomicPtr<Inner>,
-    idle_clock: IdleClock,
+    idle_clock: Stopwatch,
     previous: AtomicPtr<Inner>,
 }
 
@@ -130,7 +130,7 @@ impl CpuState {
             lift: AtomicU64::new(u64::MAX),
             armed: AtomicU64::new(u64::MAX),
             idle: AtomicPtr::new(core::ptr::null_mut()),
-            idle_clock: IdleClock::new(),
+            idle_clock: Stopwatch::new(),
             previous: AtomicPtr::new(core::ptr::null_mut()),
         }
     }
