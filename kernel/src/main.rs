@@ -2,7 +2,7 @@
 //!
 //! 1. `boot`: one of three doors hands over memory map, command line and ACPI root pointer.
 //! 2. `machine`: exceptions, memory (with the VMM's reserve carved out), interrupts, clocks; then threads.
-//! 3. On the first thread: the other CPUs, the monitor (asleep), devices, network, control, applications.
+//! 3. On the first thread: the other CPUs, the monitor (asleep), devices, network, control, metrics, applications.
 //! 4. The code that began all this ends as the idle thread of the first CPU.
 //!
 //! A hosted build is a stub: an image is built with `cargo qs build`.
@@ -18,6 +18,8 @@ mod apps;
 mod boot;
 #[cfg(bare_metal)]
 mod devices;
+#[cfg(bare_metal)]
+mod metrics;
 #[cfg(all(bare_metal, feature = "vmm"))]
 mod monitor;
 #[cfg(bare_metal)]
@@ -46,6 +48,7 @@ fn serve(machine: machine::start::Machine) {
     let start_up = monitor::start(&machine);
     let command_line: &'static str = alloc::boxed::Box::leak(machine.command_line.as_str().into());
     let found = devices::start(&machine, command_line);
+    metrics::start(command_line, found.network);
     operator::start(&machine, found);
     let free = || machine::frames::statistics().free * machine::paging::PAGE;
     let listeners = apps::APPS.iter().map(|app| app.listeners()).sum();

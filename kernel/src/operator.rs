@@ -2,16 +2,16 @@
 //!
 //! Every answer is a value: with `--json` one object a line, else text for people.
 
-mod changes;
+pub(crate) mod changes;
 mod devices;
 mod doctor;
 mod host_key;
 mod mode;
 #[cfg(feature = "vmm")]
-mod modes;
+pub(crate) mod modes;
 #[cfg(not(feature = "vmm"))]
 #[path = "operator/native.rs"]
-mod modes;
+pub(crate) mod modes;
 mod status;
 mod views;
 

@@ -37,7 +37,8 @@ impl Health {
         self.all().iter().all(|(_, source)| source.failures == 0) && (self.cpu.ok() || self.device.ok())
     }
 
-    fn all(&self) -> [(&'static str, SourceHealth); 3] {
+    /// The sources, with their names.
+    pub fn all(&self) -> [(&'static str, SourceHealth); 3] {
         [("CPU", self.cpu), ("virtio-rng", self.device), ("jitter", self.jitter)]
     }
 }

@@ -6,9 +6,13 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use control::request::{Switch, Target};
-use mode::bare::{RequestError, board, dry_run, look, request};
+use machine::time::Instant;
+use metrics::json::Event;
+use metrics::snapshot::{Modes, Switches};
+use mode::bare::{RequestError, board, dry_run, look, monitor, request};
+use mode::board::Reason;
 use mode::trace::{Mark, Record};
-use mode::{Outcome, Phase, Refused};
+use mode::{Direction, Outcome, Phase, Refused};
 use net::ssh::exit;
 use serde::Serialize;
 use vmm::call::Count;
@@ -48,6 +52,52 @@ pub fn mode() -> Mode {
         exits: BTreeMap::new(),
         unavailable: Some(reason.to_string()),
     })
+}
+
+/// What is counted, read without waiting for a switch. Exits cost hypercalls in guest mode: they are left out on request.
+pub fn measured(with_exits: bool) -> Result<Modes, String> {
+    let told = |error: vmm::monitor::BuildError| error.to_string();
+    let (board, monitor) = (board().map_err(told)?, monitor().map_err(told)?);
+    let switches = |direction| Switches {
+        done: board.done(direction),
+        durations: board.durations(direction),
+        windows: board.windows(direction),
+    };
+    let exits = Count::ALL.iter().filter(|_| with_exits);
+    Ok(Modes {
+        vendor: vendor(monitor.vendor()),
+        guest: board.is_guest(),
+        guest_nanos: board.guest_nanos(Instant::now().as_nanos()),
+        switches: [Direction::Enter, Direction::Leave].map(switches),
+        refusals: Reason::ALL.iter().map(|(reason, name)| (*name, board.refusals(*reason))).collect(),
+        exits: exits.map(|(kind, name)| (*name, monitor.exits(*kind))).collect(),
+    })
+}
+
+/// The names of a switch's marks, in their order.
+pub fn marks() -> [&'static str; Mark::ALL.len()] {
+    Mark::ALL.map(|(_, name)| name)
+}
+
+/// The last switches, for the dashboard.
+pub fn events() -> Vec<Event> {
+    let hertz = u128::from(machine::time::tsc_hertz().max(1));
+    let event = |record: Record| {
+        let marks = record.cpus.iter().flat_map(|cpu| cpu.marks);
+        let begin = marks.filter(|ticks| *ticks > 0).min().unwrap_or(0);
+        let nanos = |ticks: u64| {
+            let since = (ticks > 0).then(|| u128::from(ticks.saturating_sub(begin)))?;
+            Some((since * 1_000_000_000 / hertz) as u64)
+        };
+        Event {
+            number: record.number,
+            at_ms: record.nanos / 1_000_000,
+            direction: record.direction.name(),
+            done: record.done,
+            cpus: record.cpus.iter().map(|cpu| cpu.marks.map(nanos).to_vec()).collect(),
+        }
+    };
+    board().map_or_else(|_| Vec::new(), |board| board.iter().map(event).collect())
 }
 
 const fn vendor(vendor: vmm::Vendor) -> &'static str {

@@ -25,6 +25,21 @@ pub fn mode() -> Mode {
     }
 }
 
+/// Nothing is counted here.
+pub fn measured(_: bool) -> Result<metrics::snapshot::Modes, String> {
+    Err(ABSENT.to_string())
+}
+
+/// There are none.
+pub fn marks() -> [&'static str; 0] {
+    []
+}
+
+/// There are none.
+pub fn events() -> Vec<metrics::json::Event> {
+    Vec::new()
+}
+
 /// What a switch came to: exit status, whether the mode has changed, and why not.
 pub fn carry_out(switch: &Switch) -> (u8, bool, Option<String>) {
     match switch.target {

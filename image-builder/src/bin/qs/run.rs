@@ -182,6 +182,9 @@ fn listening(machine: &Machine) -> String {
     for (service, port) in machine.ports() {
         if text.contains(&format!("ready: {service} on tcp port ")) {
             match machine.address() {
+                Some(address) if ["http", "metrics"].contains(&service.as_str()) => {
+                    places.push(format!("{service} at http://{address}:{port}/"));
+                }
                 Some(address) => places.push(format!("{service} at {address}:{port}")),
                 None => places.push(format!("{service} at port {port} of the machine's address")),
             }
