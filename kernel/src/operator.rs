@@ -13,6 +13,7 @@ pub(crate) mod modes;
 #[path = "operator/native.rs"]
 pub(crate) mod modes;
 mod status;
+mod top;
 mod views;
 
 use alloc::boxed::Box;
@@ -109,7 +110,7 @@ impl Operator for Machine {
             Verb::Stats => show(output, json, &status::Counters::now(), status::Counters::text),
             Verb::Events { follow } => views::ring(&machine::journal::EVENTS, *follow, json, output),
             Verb::Log { follow } => views::ring(&machine::journal::LOG, *follow, json, output),
-            Verb::Top { once } => views::top(*once, json, output),
+            Verb::Top { once } => top::top(*once, json, output),
             Verb::JobList => views::jobs(json, output),
             Verb::JobWatch(number) | Verb::JobCancel(number) => {
                 refuse(output, json, &format!("there is no job {number}"))

@@ -68,6 +68,11 @@ impl<T> Control<T> {
 }
 
 impl Status {
+    /// `native` or `guest`.
+    pub fn mode(&self) -> &'static str {
+        self.mode.mode
+    }
+
     /// As it is.
     pub fn now() -> Self {
         let frames = machine::frames::statistics();
@@ -212,11 +217,5 @@ impl Counters {
             .chain(own);
         let lines = numbers.map(|(name, number)| format!("{name:<20} {number}\n"));
         lines.chain(exits).collect()
-    }
-
-    /// Bytes received and sent on the main network since an earlier reading.
-    pub fn traffic_since(&self, before: &Self) -> (u64, u64) {
-        let (now, before) = (&self.network, &before.network);
-        (now.received_bytes - before.received_bytes, now.sent_bytes - before.sent_bytes)
     }
 }

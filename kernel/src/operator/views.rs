@@ -1,20 +1,15 @@
-//! What goes on for a while: rings of entries, a live picture.
+//! What goes on for a while: rings of entries, jobs.
 
-use super::status::{Counters, Status};
-use super::{line, show};
+use super::line;
 use alloc::format;
-use alloc::string::String;
 use core::time::Duration;
 use machine::journal::{Entry, Ring};
 use machine::thread;
-use machine::time::Instant;
 use net::ssh::{Gone, Output, exit};
 use serde::Serialize;
 
 /// How often a ring is looked at: entries are written where nobody may be woken, in interrupt handlers and under locks.
 const LOOK: Duration = Duration::from_millis(50);
-/// Between two pictures.
-const REFRESH: Duration = Duration::from_secs(1);
 
 #[derive(Serialize)]
 struct Line<'a> {
@@ -53,53 +48,6 @@ pub fn ring(ring: &Ring, follow: bool, json: bool, output: &mut dyn Output) -> u
             return exit::UNKNOWN;
         }
         thread::sleep(LOOK);
-    }
-}
-
-#[derive(Serialize)]
-struct Picture {
-    #[serde(flatten)]
-    status: Status,
-    received_bytes_per_second: u64,
-    sent_bytes_per_second: u64,
-}
-
-impl Picture {
-    fn text(&self) -> String {
-        format!(
-            "{}traffic    {} KiB/s in, {} KiB/s out\n",
-            self.status.text(),
-            self.received_bytes_per_second >> 10,
-            self.sent_bytes_per_second >> 10
-        )
-    }
-}
-
-/// The state, drawn again each second.
-pub fn top(once: bool, json: bool, output: &mut dyn Output) -> u8 {
-    let mut before = Counters::now();
-    let mut at = Instant::now();
-    loop {
-        thread::sleep(REFRESH);
-        let (counters, now) = (Counters::now(), Instant::now());
-        let (received, sent) = counters.traffic_since(&before);
-        let millis = (now.as_nanos() - at.as_nanos()) / 1_000_000;
-        let rate = |bytes: u64| bytes * 1000 / millis.max(1);
-        let picture = Picture {
-            status: Status::now(),
-            received_bytes_per_second: rate(received),
-            sent_bytes_per_second: rate(sent),
-        };
-        (before, at) = (counters, now);
-        if once {
-            return show(output, json, &picture, Picture::text);
-        }
-        // Home, each line cleared to its end, and what is below.
-        let drawn = || format!("\x1b[H{}\x1b[J", picture.text().replace('\n', "\x1b[K\r\n"));
-        let told = if json { line(output, &picture) } else { output.out(&drawn()) };
-        if told.is_err() || output.is_gone() {
-            return exit::UNKNOWN;
-        }
     }
 }
 
