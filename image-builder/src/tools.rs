@@ -36,6 +36,8 @@ pub enum Tool {
     SshKeygen,
     SshAudit,
     Sgdisk,
+    Promtool,
+    Chromium,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -58,6 +60,9 @@ pub struct Firmware {
 
 /// What machines in Bochs need, besides what [`crate::image::ISO_TOOLS`] are for.
 pub const BOCHS_TOOLS: &[Tool] = &[Tool::Bochs, Tool::BochsTerm, Tool::BochsBios, Tool::VgaBios];
+
+/// What a dashboard is looked at with, and the metrics are checked with. Heavy: only the tests of these need them.
+pub const METRICS_TOOLS: &[Tool] = &[Tool::Promtool, Tool::Chromium];
 
 /// Bochs and the firmware of its machines.
 #[derive(Clone, Debug)]

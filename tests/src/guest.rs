@@ -67,15 +67,21 @@ fn image_of(content: &Content<'_>) -> PathBuf {
 }
 
 fn build(content: &Content<'_>) -> Result<PathBuf, image_builder::Error> {
-    // Machines in Bochs are left out where there is none: see `has_bochs`.
-    let needed = TABLE.iter().map(|info| info.tool).filter(|tool| !tools::BOCHS_TOOLS.contains(tool));
+    // What few tests need is got by them: see `has`.
+    let few = |tool: &Tool| tools::BOCHS_TOOLS.contains(tool) || tools::METRICS_TOOLS.contains(tool);
+    let needed = TABLE.iter().map(|info| info.tool).filter(|tool| !few(tool));
     tools::require(&needed.collect::<Vec<Tool>>())?;
     Ok(kernel::image(&Workspace::find()?, content)?.elf)
 }
 
-/// Whether there is a Bochs, installed if need be. Where it cannot be had, says that `what` is skipped.
+/// Whether there are these tools, installed if need be. Where they cannot be had, says that `what` is skipped.
+pub fn has(needed: &[Tool], what: &str) -> bool {
+    tools::require(needed).inspect_err(|error| skip(what, error)).is_ok()
+}
+
+/// The same for a Bochs.
 pub fn has_bochs(what: &str) -> bool {
-    tools::require(tools::BOCHS_TOOLS).inspect_err(|error| skip(what, error)).is_ok()
+    has(tools::BOCHS_TOOLS, what)
 }
 
 /// A machine with all applications, the ports of `stream` forwarded, too.
@@ -142,12 +148,20 @@ impl Guest {
         said.unwrap_or_else(|error| panic!("{error}")).trim_end_matches('\n').to_owned()
     }
 
-    /// What `curl` prints for a path, with further options before the URL.
+    /// What `curl` prints for a path of the web server, with further options before the URL.
     ///
     /// # Panics
     /// When it fails.
     pub fn curl(&self, options: &[&str], path: &str) -> String {
-        let url = format!("http://{}{path}", self.at("http"));
+        self.curl_of("http", options, path)
+    }
+
+    /// The same of another service.
+    ///
+    /// # Panics
+    /// When it fails.
+    pub fn curl_of(&self, service: &str, options: &[&str], path: &str) -> String {
+        let url = format!("http://{}{path}", self.at(service));
         let words =
             ["--silent", "--show-error", "--max-time", "30"].into_iter().chain(options.iter().copied());
         let said = program::run("curl", PATIENCE, words.chain([url.as_str()]));
