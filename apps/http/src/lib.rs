@@ -23,7 +23,7 @@ pub use connection::Connection;
 pub use date::Date;
 pub use response::Output;
 pub use serve::{Limits, RECEIVE_BUFFER, serve};
-pub use server::{Live, Server};
+pub use server::{Live, Make, Server};
 pub use site::Site;
 
 #[cfg(test)]

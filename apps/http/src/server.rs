@@ -5,14 +5,17 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+/// Makes a [`Live`] resource. The number is what a request's query `from=NUMBER` names, 0 without one: for resources that grow.
+pub type Make = dyn Fn(&Server, u64) -> String + Send + Sync;
+
 /// A resource that is made anew for each request.
 pub struct Live {
     /// Its path without the first slash.
     pub path: &'static str,
     /// Its media type, as `Content-Type` has it.
     pub media_type: &'static str,
-    /// Makes it. The number is what a request's query `from=NUMBER` names, 0 without one: for resources that grow.
-    pub make: Box<dyn Fn(&Server, u64) -> String + Send + Sync>,
+    /// Makes it.
+    pub make: Box<Make>,
 }
 
 /// The site, the live resources, and the server's counters.

@@ -48,6 +48,8 @@ pub struct Board {
     hertz: u64,
     slots: Vec<Slot>,
     next: AtomicU64,
+    /// Runs in native mode. Not what the other leaves of the time: a difference of two readings may go back.
+    native: Stopwatch,
     /// Runs in guest mode.
     guest: Stopwatch,
     done: [AtomicU64; 2],
@@ -83,12 +85,15 @@ impl Writer {
             hertz,
             slots: (0..capacity).map(|_| slot()).collect(),
             next: AtomicU64::new(0),
+            native: Stopwatch::new(),
             guest: Stopwatch::new(),
             done: Default::default(),
             refused: Default::default(),
             durations: durations.each_ref().map(Counter::tally),
             windows: windows.each_ref().map(Counter::tally),
         };
+        // Native since boot.
+        board.native.begin(0);
         Self { board: Arc::new(board), durations, windows }
     }
 
@@ -129,8 +134,14 @@ impl Writer {
             self.windows[place].add(board.nanos(window), 1);
             self.durations[place].add(board.nanos(end.saturating_sub(begin)), 1);
             match direction {
-                Direction::Enter => board.guest.begin(nanos),
-                Direction::Leave => board.guest.end(nanos),
+                Direction::Enter => {
+                    board.native.end(nanos);
+                    board.guest.begin(nanos);
+                }
+                Direction::Leave => {
+                    board.guest.end(nanos);
+                    board.native.begin(nanos);
+                }
             }
         }
     }
@@ -166,9 +177,9 @@ impl Board {
         self.windows[direction as usize].read()
     }
 
-    /// How long the machine has been in guest mode, in nanoseconds, when it is `now`.
-    pub fn guest_nanos(&self, now: u64) -> u64 {
-        self.guest.read(now)
+    /// How long the machine has been in native and in guest mode, in nanoseconds, when it is `now`. Neither goes back.
+    pub fn mode_nanos(&self, now: u64) -> (u64, u64) {
+        (self.native.read(now), self.guest.read(now))
     }
 
     /// Whether it is in guest mode, a switch under way aside.
@@ -186,7 +197,10 @@ impl Board {
         let cpus = slot.cpus.iter().map(|marks| CpuTrace { marks: marks.read() }).collect();
         // What was read is of this switch if nobody began to write another until now.
         fence(Ordering::Acquire);
-        (slot.sequence.load(Ordering::Relaxed) == 2 * number + 2).then(|| Record {
+        if slot.sequence.load(Ordering::Relaxed) != 2 * number + 2 {
+            return None;
+        }
+        Some(Record {
             number,
             nanos: head >> 2,
             direction: if head & 2 == 0 { Direction::Enter } else { Direction::Leave },
@@ -241,9 +255,9 @@ mod tests {
         };
         assert_eq!((of(Direction::Enter), of(Direction::Leave)), ((1, 300, 80), (0, 0, 0)));
         assert_eq!((board.refusals(Reason::Failed), board.refusals(Reason::Busy)), (1, 0));
-        assert_eq!((board.is_guest(), board.guest_nanos(3_000)), (true, 2_000));
+        assert_eq!((board.is_guest(), board.mode_nanos(3_000)), (true, (1_000, 2_000)));
         writer.push(4_000, Direction::Leave, true, |cpu| marks[cpu]);
-        assert_eq!((writer.board().is_guest(), writer.board().guest_nanos(9_000)), (false, 3_000));
+        assert_eq!((writer.board().is_guest(), writer.board().mode_nanos(9_000)), (false, (6_000, 3_000)));
     }
 
     /// While it is written, whoever reads finds whole switches or none.

@@ -64,10 +64,12 @@ pub fn measured(with_exits: bool) -> Result<Modes, String> {
         windows: board.windows(direction),
     };
     let exits = Count::ALL.iter().filter(|_| with_exits);
+    let (native_nanos, guest_nanos) = board.mode_nanos(Instant::now().as_nanos());
     Ok(Modes {
         vendor: vendor(monitor.vendor()),
         guest: board.is_guest(),
-        guest_nanos: board.guest_nanos(Instant::now().as_nanos()),
+        native_nanos,
+        guest_nanos,
         switches: [Direction::Enter, Direction::Leave].map(switches),
         refusals: Reason::ALL.iter().map(|(reason, name)| (*name, board.refusals(*reason))).collect(),
         exits: exits.map(|(kind, name)| (*name, monitor.exits(*kind))).collect(),

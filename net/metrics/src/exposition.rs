@@ -49,8 +49,9 @@ fn machine(text: &mut Text, snapshot: &Snapshot) {
         text.sample(&[("mode", mode)], u8::from(mode == snapshot.mode()));
     }
     text.metric(Counter, "quicksilver_mode_seconds_total", "Time spent in each mode.");
-    let guest = modes.as_ref().map_or(0, |modes| modes.guest_nanos);
-    text.sample(&[("mode", "native")], Seconds(uptime.saturating_sub(guest)));
+    let times = modes.as_ref().map(|modes| (modes.native_nanos, modes.guest_nanos));
+    let (native, guest) = times.unwrap_or((*uptime, 0));
+    text.sample(&[("mode", "native")], Seconds(native));
     text.sample(&[("mode", "guest")], Seconds(guest));
 }
 

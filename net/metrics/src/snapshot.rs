@@ -22,6 +22,8 @@ pub struct Modes {
     pub vendor: &'static str,
     /// Whether the monitor is beneath.
     pub guest: bool,
+    /// Nanoseconds in native mode since boot.
+    pub native_nanos: u64,
     /// Nanoseconds in guest mode since boot.
     pub guest_nanos: u64,
     /// By direction.

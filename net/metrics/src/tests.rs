@@ -27,6 +27,7 @@ fn snapshot() -> Snapshot {
         modes: Ok(Modes {
             vendor: "svm",
             guest: true,
+            native_nanos: 10_000_000_000,
             guest_nanos: 500_000_000,
             switches: [switches(2), switches(1)],
             refusals: vec![("busy", 4)],
