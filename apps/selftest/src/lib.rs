@@ -18,6 +18,7 @@ mod guards;
 mod interrupts;
 mod locks;
 mod registers;
+#[cfg_attr(not(bare_metal), expect(dead_code, reason = "what the tests of the switch need"))]
 mod state;
 #[cfg(bare_metal)]
 mod switch;
