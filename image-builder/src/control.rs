@@ -2,8 +2,10 @@
 
 mod client;
 mod keys;
+mod session;
 mod target;
 
 pub use client::{Answer, CONNECT, ControlError, SSH_FAILED, command, ssh};
 pub use keys::{KeyError, Keys, operators};
+pub use session::Session;
 pub use target::{SERVICE, Target, TargetError, resolve};

@@ -1,15 +1,10 @@
 //! The operator of a machine: commands over SSH, and what the answers say. Made for tests: what goes wrong is a panic.
-//!
-//! One connection is kept for all commands of an operator (OpenSSH's multiplexing), so that thousands of them take no
-//! thousands of logins.
+//! One connection is kept for all commands of an operator.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use image_builder::control::{self, Answer, Keys, Target};
+use image_builder::control::{self, Answer, Keys, Session, Target};
 use serde_json::Value;
 
 use crate::guest::{Guest, PATIENCE, wait_until};
@@ -51,12 +46,7 @@ pub fn meets_a_pin(guest: &Guest) {
 
 /// Somebody with a key to a machine, connected.
 #[derive(Debug)]
-pub struct Operator {
-    target: Target,
-    keys: Keys,
-    /// The socket of the client that keeps the connection.
-    socket: PathBuf,
-}
+pub struct Operator(Session);
 
 impl Operator {
     /// The operator of a machine of ours.
@@ -77,25 +67,11 @@ impl Operator {
     }
 
     fn with(target: Target) -> Self {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("qs-ssh-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let keys = Keys::of_user().unwrap_or_else(|error| panic!("{error}"));
-        let operator = Self { target, keys, socket: std::env::temp_dir().join(name) };
-        // It goes to the background as soon as it is let in, and must not keep our pipes.
-        let mut master = operator.client();
-        master.args(["-M", "-N", "-f", "-o", "ControlPersist=yes"]).stdin(Stdio::null());
-        let status = master.stdout(Stdio::null()).stderr(Stdio::null()).status();
-        let status = status.unwrap_or_else(|error| panic!("ssh: {error}"));
-        assert!(status.success(), "{}: ssh: {status}", operator.target.address);
+        let session = Session::open(target, keys);
+        let operator = Self(session.unwrap_or_else(|error| panic!("{error}")));
         assert_eq!(operator.tell("version").status, DONE);
         operator
-    }
-
-    fn client(&self) -> Command {
-        let client = control::ssh(&self.target, &self.keys);
-        let mut client = client.unwrap_or_else(|error| panic!("{error}"));
-        client.arg("-S").arg(&self.socket);
-        client
     }
 
     /// What a machine says to a command, as it is.
@@ -103,8 +79,7 @@ impl Operator {
     /// # Panics
     /// When it says nothing.
     pub fn tell(&self, line: &str) -> Answer {
-        let answer = control::command(self.client(), &self.target.address, line, PATIENCE);
-        answer.unwrap_or_else(|error| panic!("{line}: {error}"))
+        self.0.tell(line, PATIENCE).unwrap_or_else(|error| panic!("{line}: {error}"))
     }
 
     /// A command's status and answer.
@@ -158,19 +133,5 @@ impl Operator {
         let (status, body) = self.ask("status");
         assert_eq!(status, DONE, "{body}");
         body
-    }
-}
-
-impl Drop for Operator {
-    fn drop(&mut self) {
-        // Where the machine is gone, so is the client.
-        let mut end = self.client();
-        drop(
-            end.args(["-O", "exit"])
-                .stdin(Stdio::null())
-                .stdout(Stdio::null())
-                .stderr(Stdio::null())
-                .status(),
-        );
     }
 }
