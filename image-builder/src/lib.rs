@@ -22,6 +22,7 @@
 //! | [`config`], [`command`], [`bochs`] | what a machine consists of, and QEMU's command line or Bochs's configuration for it |
 //! | [`machine`] | a running machine: serial line, QMP, ports, end |
 //! | [`control`] | operates a running machine: the key that it shares with us, commands |
+//! | [`trace`] | when each CPU did what in a switch |
 //! | [`figures`] | what the image `bench` measures |
 //! | [`state`] | the named machines of this user |
 //! | [`tools`] | host programs: found, explained, installed |
@@ -43,6 +44,7 @@ pub mod qmp;
 mod random;
 pub mod state;
 pub mod tools;
+pub mod trace;
 pub mod workspace;
 
 pub use config::{Accelerator, Boot, Config, Emulator, MachineType, Medium, Memory, Network, Nic, Vendor};

@@ -2,73 +2,10 @@
 
 use std::fmt::Write;
 
-use serde::Deserialize;
-
-/// What a machine remembers of its switches.
-#[derive(Debug, Deserialize)]
-pub struct Trace {
-    /// Ticks of the time-stamp counter a second; 0 where it is not known.
-    hertz: u64,
-    /// The oldest first.
-    switches: Vec<Switch>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Switch {
-    direction: String,
-    /// It was gone through with, and not undone.
-    done: bool,
-    cpus: Vec<Cpu>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Cpu {
-    cpu: u32,
-    #[serde(default)]
-    marks: Marks,
-}
-
-/// When a CPU passed the points between phases, in ticks; 0 where it did not.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Marks {
-    /// The call to the others went out; on the CPU that leads only.
-    call: u64,
-    arrive: u64,
-    prepared: u64,
-    verdict: u64,
-    over: u64,
-    release: u64,
-    end: u64,
-}
-
-/// What a CPU does between two marks: a character and its meaning.
-const PHASES: [(char, &str); 6] = [
-    ('c', "calling the others"),
-    ('P', "prepare"),
-    ('.', "wait for the vote"),
-    ('#', "go over"),
-    ('-', "wait for the release"),
-    ('=', "go on"),
-];
+use image_builder::trace::{Marks, PHASES, Trace, time};
 
 /// The least and the most columns that a drawing takes.
 const WIDTHS: (usize, usize) = (40, 400);
-
-impl Marks {
-    fn all(&self) -> [u64; 7] {
-        [self.call, self.arrive, self.prepared, self.verdict, self.over, self.release, self.end]
-    }
-
-    /// Index in [`PHASES`], begin and end of each phase that the CPU has gone through.
-    fn phases(&self) -> impl Iterator<Item = (usize, u64, u64)> {
-        let all = self.all();
-        // A mark that was not passed leaves its neighbours apart: the time between them is not one phase.
-        (0..6)
-            .filter(move |&at| all[at] != 0 && all[at + 1] >= all[at])
-            .map(move |at| (at, all[at], all[at + 1]))
-    }
-}
 
 pub fn parse(body: &str) -> serde_json::Result<Trace> {
     serde_json::from_str(body)
@@ -79,8 +16,7 @@ pub fn draw(trace: &Trace, width: usize) -> String {
     let Some(switch) = trace.switches.last() else {
         return "no switch yet".to_owned();
     };
-    let marks = || switch.cpus.iter().flat_map(|cpu| cpu.marks.all()).filter(|&mark| mark != 0);
-    let (Some(first), Some(last)) = (marks().min(), marks().max()) else {
+    let Some((first, last)) = switch.span() else {
         return format!("{}: nothing was recorded", switch.direction);
     };
     let label = switch.cpus.iter().map(|cpu| cpu.cpu.to_string().len()).max().unwrap_or(1) + "CPU ".len();
@@ -126,13 +62,6 @@ fn row(marks: &Marks, first: u64, span: u64, cells: usize) -> String {
 fn axis(span: u64, hertz: u64, cells: usize) -> String {
     let end = time(span, hertz);
     format!("0{end:>cells$}", cells = cells + 1)
-}
-
-fn time(ticks: u64, hertz: u64) -> String {
-    if hertz == 0 {
-        return format!("{ticks} ticks");
-    }
-    format!("{:.2} µs", ticks as f64 * 1e6 / hertz as f64)
 }
 
 #[cfg(test)]
