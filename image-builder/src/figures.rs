@@ -3,16 +3,17 @@
 use serde::{Deserialize, Serialize};
 
 /// A figure: one operation, measured `n` times.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Figure {
     /// What was measured, such as `switch.enter`.
     pub name: String,
-    /// The mode the machine was in: `native` or `guest`.
+    /// The mode the machine was in: `native` or `guest`; `linux` where it is not ours.
     pub mode: String,
     /// CPUs of the machine.
     pub cpus: u32,
-    /// What is counted: `instructions` (under `-icount`) or `tsc`, ticks of the time-stamp counter.
+    /// What a sample is: `instructions` (under `-icount`) or `tsc`, ticks of the time-stamp counter; or a rate, such as
+    /// `bytes_per_second`.
     pub unit: String,
     /// Samples.
     pub n: u64,
@@ -24,6 +25,23 @@ pub struct Figure {
     pub p99: u64,
     /// The greatest.
     pub max: u64,
+    /// Times that all samples were taken anew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runs: Option<u64>,
+    /// How far the runs' medians lie apart, as a part of the median.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spread: Option<f64>,
+    /// Samples far from the others; they are in all of the figures above.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outliers: Option<u64>,
+    /// In guest mode, the median as a multiple of the native one of the same run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ratio: Option<f64>,
+}
+
+/// Whether more of a unit is better: requests, bytes or operations in a time, and not a time.
+pub fn is_rate(unit: &str) -> bool {
+    unit.contains("_per_") || unit.ends_with("/s") || unit == "%"
 }
 
 /// All figures in the text of a serial line, in the order they were measured.
@@ -48,6 +66,16 @@ mod tests {
         assert_eq!(figures[0], figures[1]);
         assert_eq!((figures[0].name.as_str(), figures[0].cpus, figures[0].max), ("exit.cpuid", 2, 4));
         assert_eq!(serde_json::to_string(&figures[0]).unwrap(), LINE);
+    }
+
+    #[test]
+    fn later_fields_are_taken_and_left_out() {
+        let longer = LINE.replace('}', r#","runs":5,"spread":0.25,"outliers":3,"ratio":1.5}"#);
+        let figures = parse(&format!("{LINE}\n{longer}"));
+        assert_eq!(figures[0].runs, None);
+        assert_eq!((figures[1].runs, figures[1].spread, figures[1].ratio), (Some(5), Some(0.25), Some(1.5)));
+        assert_eq!(serde_json::to_string(&figures[1]).unwrap(), longer);
+        assert!(is_rate("bytes_per_second") && is_rate("requests/s") && !is_rate("tsc") && !is_rate("ms"));
     }
 
     #[test]
