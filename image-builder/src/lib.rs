@@ -25,6 +25,7 @@
 //! | [`trace`] | when each CPU did what in a switch |
 //! | [`figures`] | what the image `bench` measures |
 //! | [`state`] | the named machines of this user |
+//! | [`program`] | host programs with a deadline, and what they print |
 //! | [`tools`] | host programs: found, explained, installed |
 
 pub mod bochs;
@@ -40,6 +41,7 @@ pub mod kernel;
 pub mod machine;
 pub mod ports;
 mod process;
+pub mod program;
 pub mod qmp;
 mod random;
 pub mod state;

@@ -18,6 +18,7 @@ pub mod load;
 pub mod namespace;
 pub mod noise;
 pub mod operator;
-pub mod program;
 pub mod slots;
 pub mod targets;
+
+pub use image_builder::program;
