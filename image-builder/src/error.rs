@@ -1,6 +1,6 @@
 //! The library's errors under one roof, each with the exit code of `qs` that it stands for.
 
-use crate::{config, control, disk, elf, image, kernel, machine, qmp, state, tools, workspace};
+use crate::{bench, config, control, disk, elf, image, kernel, machine, qmp, state, tools, workspace};
 
 /// Exit codes of `qs`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +63,17 @@ pub enum Error {
     State(#[from] state::StateError),
     #[error(transparent)]
     Tool(#[from] tools::ToolError),
+    #[error(transparent)]
+    Bench(#[from] Box<bench::BenchError>),
+}
+
+impl From<bench::BenchError> for Error {
+    fn from(error: bench::BenchError) -> Self {
+        match error {
+            bench::BenchError::Builder(error) => error,
+            other => Self::Bench(Box::new(other)),
+        }
+    }
 }
 
 impl Error {
@@ -74,6 +85,7 @@ impl Error {
             }
             Error::State(state::StateError::BadName(_)) => ExitCode::Usage,
             Error::Control(error) if error.is_outcome_unknown() => ExitCode::Unknown,
+            Error::Bench(error) if matches!(**error, bench::BenchError::Icount(_)) => ExitCode::Usage,
             Error::Tool(_) => ExitCode::Missing,
             _ => ExitCode::Failed,
         }

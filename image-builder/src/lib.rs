@@ -23,11 +23,12 @@
 //! | [`machine`] | a running machine: serial line, QMP, ports, end |
 //! | [`control`] | operates a running machine: the key that it shares with us, commands |
 //! | [`trace`] | when each CPU did what in a switch |
-//! | [`figures`] | what the image `bench` measures |
+//! | [`bench`](mod@bench), [`figures`] | measures: suites, what the image `bench` says, the report |
 //! | [`state`] | the named machines of this user |
 //! | [`program`] | host programs with a deadline, and what they print |
 //! | [`tools`] | host programs: found, explained, installed |
 
+pub mod bench;
 pub mod bochs;
 pub mod command;
 pub mod config;

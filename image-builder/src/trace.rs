@@ -85,10 +85,13 @@ impl Switch {
     }
 }
 
-/// A time in microseconds, or in ticks where `hertz` is not known.
+/// A time in microseconds or, from ten thousand of them, milliseconds; in ticks where `hertz` is not known.
 pub fn time(ticks: u64, hertz: u64) -> String {
     if hertz == 0 {
         return format!("{ticks} ticks");
     }
-    format!("{:.2} µs", ticks as f64 * 1e6 / hertz as f64)
+    match ticks as f64 * 1e6 / hertz as f64 {
+        microseconds if microseconds < 10_000.0 => format!("{microseconds:.2} µs"),
+        microseconds => format!("{:.2} ms", microseconds / 1e3),
+    }
 }

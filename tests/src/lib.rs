@@ -1,4 +1,4 @@
-//! What the end-to-end tests and the benchmark share.
+//! What the end-to-end tests share.
 //!
 //! | module | what it is for |
 //! |---|---|
@@ -14,11 +14,10 @@
 
 pub mod clock;
 pub mod guest;
-pub mod load;
-pub mod namespace;
 pub mod noise;
 pub mod operator;
 pub mod slots;
 pub mod targets;
 
+pub use image_builder::bench::{load, namespace};
 pub use image_builder::program;

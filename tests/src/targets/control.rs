@@ -85,36 +85,9 @@ pub fn lists() -> Vec<Vec<u8>> {
     vec![format!("host-key {digits}\n# ours\n{key} me\nrole=\"observe\" {other}\n").into_bytes()]
 }
 
-/// A greeting and a key exchange as far as it goes without keys: KEXINIT, and the client's half of the exchange.
+/// A greeting and a key exchange as far as it goes without keys.
 pub fn handshakes() -> Vec<Vec<u8>> {
-    let lists = [
-        "curve25519-sha256,kex-strict-c-v00@openssh.com",
-        "ssh-ed25519",
-        "chacha20-poly1305@openssh.com",
-        "chacha20-poly1305@openssh.com",
-        "hmac-sha2-256",
-        "hmac-sha2-256",
-        "none",
-        "none",
-        "",
-        "",
-    ];
-    let string = |bytes: &[u8]| [&(bytes.len() as u32).to_be_bytes(), bytes].concat();
-    let mut init = vec![20];
-    init.extend([1; 16]);
-    lists.iter().for_each(|list| init.extend(string(list.as_bytes())));
-    init.extend([0; 5]);
-    let mut half = vec![30];
-    half.extend(string(&[9; 32]));
-    let mut said = b"SSH-2.0-fuzz\r\n".to_vec();
-    for payload in [init, half, vec![21]] {
-        let padding = 4 + (8 - (payload.len() + 9) % 8) % 8;
-        said.extend((payload.len() as u32 + 1 + padding as u32).to_be_bytes());
-        said.push(padding as u8);
-        said.extend(payload);
-        said.extend(vec![0; padding]);
-    }
-    vec![said]
+    vec![image_builder::bench::flood::handshake()]
 }
 
 /// The same, cut off behind each of its packets and in the middle of each.

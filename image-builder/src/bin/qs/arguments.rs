@@ -1,6 +1,9 @@
 //! The command line of `qs`.
 
-use std::fmt;
+mod bench;
+
+pub use bench::BenchOptions;
+
 use std::path::PathBuf;
 
 use clap::builder::PossibleValue;
@@ -52,7 +55,7 @@ pub enum Command {
     Ssh(SshOptions),
     /// Switch a running machine between native and guest mode, or tell which it is in
     Mode(ModeOptions),
-    /// Measure: boots the image `bench` and prints its figures
+    /// Measure: what the machine does, in both modes and beside Linux
     Bench(BenchOptions),
     /// List the host tools: found or not, and why they are needed
     Doctor {
@@ -190,40 +193,6 @@ impl ModeOptions {
         }
         Ok((action, target))
     }
-}
-
-/// A suite of the image `bench`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Suite {
-    /// Threads, locks, timers
-    Threads,
-    /// The switch, and exits in guest mode
-    Switch,
-}
-
-impl fmt::Display for Suite {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Threads => "threads",
-            Self::Switch => "switch",
-        })
-    }
-}
-
-#[derive(Debug, Args)]
-pub struct BenchOptions {
-    /// What to measure [default: everything]
-    #[arg(value_enum)]
-    pub suite: Option<Suite>,
-    /// Number of CPUs
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
-    pub cpus: u32,
-    /// Count instructions: the figures repeat exactly
-    #[arg(long)]
-    pub icount: bool,
-    /// Print one JSON object a line
-    #[arg(long)]
-    pub json: bool,
 }
 
 /// Programs that emulate machines.

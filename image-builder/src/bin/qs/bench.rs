@@ -1,66 +1,79 @@
-//! `qs bench`: boots the image `bench`, lets it measure, and prints its figures.
+//! `qs bench`: measures, keeps what came out, and prints it.
 
-use std::time::Duration;
+use std::fmt::Display;
+use std::path::PathBuf;
+use std::{env, fs, io, process, thread};
 
-use crate::arguments::{BenchOptions, Suite};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use crate::arguments::BenchOptions;
 use crate::output;
-use crate::run::ending_on_signals;
-use image_builder::figures::{self, Figure};
+use image_builder::bench::record::Record;
+use image_builder::bench::{Bench, BenchError, namespace, report};
 use image_builder::workspace::Workspace;
-use image_builder::{Error, ExitCode, Machine, kernel, tools};
-
-/// How long a suite may take.
-const PATIENCE: Duration = Duration::from_secs(900);
+use image_builder::{Error, ExitCode};
 
 pub fn bench(options: &BenchOptions) -> Result<ExitCode, Error> {
-    let suites: &[Suite] = match &options.suite {
-        Some(suite) => std::slice::from_ref(suite),
-        None => &[Suite::Threads, Suite::Switch],
-    };
-    output::progress("building bench");
-    let image = kernel::image(&Workspace::find()?, &kernel::Content::of("bench"))?;
-    let mut code = ExitCode::Done;
-    let mut all = Vec::new();
-    for &suite in suites {
-        let mut builder =
-            Machine::builder().elf(&image.elf).cpus(options.cpus).append(&format!("bench={suite}"));
-        if options.icount {
-            builder = builder.icount().append("bench.unit=instructions ip=off ip6=off");
-        }
-        tools::require(&builder.tools())?;
-        let machine = builder.spawn()?;
-        let plural = if options.cpus == 1 { "" } else { "s" };
-        output::progress(format_args!("measuring {suite} on {} CPU{plural}", options.cpus));
-        let end = ending_on_signals(&machine, || machine.wait_exit(PATIENCE))??;
-        let text = machine.serial_text();
-        let measured = figures::parse(&text);
-        for line in text.lines().filter(|line| line.contains("ERROR")) {
-            output::error(&line);
-            code = ExitCode::Failed;
-        }
-        if !end.is_good() || measured.is_empty() {
-            output::error(&format_args!("{suite}: {end}, {} figures", measured.len()));
-            code = ExitCode::Failed;
-        }
-        all.extend(measured);
+    let plan = options.plan();
+    plan.validate()?;
+    let workspace = Workspace::find()?;
+    let needs_namespace = plan.needs_namespace();
+    let say = |message: &dyn Display| output::progress(message);
+    let bench = Bench::prepare(&workspace, plan, &say)?;
+    if needs_namespace && !namespace::inside() {
+        drop(bench);
+        let arguments: Vec<String> = env::args().skip(1).collect();
+        let status = namespace::again(&arguments).map_err(BenchError::from)?;
+        return Ok(match status.code() {
+            Some(0) => ExitCode::Done,
+            Some(2) => ExitCode::Usage,
+            Some(69) => ExitCode::Missing,
+            _ => ExitCode::Failed,
+        });
     }
-    print(&all, options.json);
-    Ok(code)
+    remove_on_signals(bench.directory().to_owned()).map_err(BenchError::from)?;
+    let record = bench.measure()?;
+    let path = record.keep(&workspace.target.join("bench")).map_err(BenchError::from)?;
+    print(&record, options.json);
+    output::progress(format_args!("raw data: {}", path.display()));
+    if let Some(html) = &options.html {
+        fs::write(html, report::page(&record)).map_err(BenchError::from)?;
+        output::progress(format_args!("report: {}", html.display()));
+    }
+    for error in &record.errors {
+        output::error(error);
+    }
+    Ok(if record.errors.is_empty() { ExitCode::Done } else { ExitCode::Failed })
 }
 
-fn print(figures: &[Figure], json: bool) {
-    if json {
-        for figure in figures {
-            output::data(serde_json::to_string(figure).expect("a figure is words and numbers"));
-        }
+fn print(record: &Record, json: bool) {
+    if !json {
+        output::data(report::tables(record).trim_end());
         return;
     }
-    let rows: Vec<Vec<String>> = figures.iter().map(row).collect();
-    output::table(&["NAME", "MODE", "CPUS", "UNIT", "N", "MIN", "P50", "P99", "MAX"], &rows);
+    let object = "a record is words and numbers";
+    for taken in &record.figures {
+        // The format of the image's own lines, where there is nobody to tell it from.
+        match record.facts.peer.is_empty() {
+            true => output::data(serde_json::to_string(&taken.figure).expect(object)),
+            false => output::data(serde_json::to_string(taken).expect(object)),
+        }
+    }
+    for row in &record.rows {
+        output::data(serde_json::to_string(row).expect(object));
+    }
 }
 
-fn row(figure: &Figure) -> Vec<String> {
-    let words = [figure.name.clone(), figure.mode.clone(), figure.cpus.to_string(), figure.unit.clone()];
-    let numbers = [figure.n, figure.min, figure.p50, figure.p99, figure.max];
-    words.into_iter().chain(numbers.map(|number| number.to_string())).collect()
+/// Removes the machines' files when a signal ends us. The machines go with us in any case.
+fn remove_on_signals(directory: PathBuf) -> io::Result<()> {
+    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
+    thread::spawn(move || {
+        if signals.forever().next().is_some() {
+            // Fails only where it is gone already.
+            drop(fs::remove_dir_all(directory));
+            process::exit(ExitCode::Failed as i32);
+        }
+    });
+    Ok(())
 }

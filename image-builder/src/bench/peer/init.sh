@@ -1,6 +1,6 @@
 #!/bin/busybox sh
-# First process of the Linux peer. The kernel's command line says what to serve (peer=redis|nginx|stream) and the
-# address (address=A.B.C.D/LEN, or dhcp).
+# First process of the Linux peer. The kernel's command line says what to serve (peer=redis|nginx|stream|latency) and the
+# address (ip=A.B.C.D/LEN,gw=..., or ip=dhcp); of latency also the suite, the pace and the unit.
 /bin/busybox mkdir -p /proc /sys /dev /tmp /run /var/log/nginx /var/lib/nginx /etc
 /bin/busybox --install -s /bin
 mount -t proc proc /proc
@@ -9,13 +9,23 @@ mount -t devtmpfs dev /dev
 for setting in $(cat /proc/cmdline); do
     case "$setting" in
         peer=*) peer=${setting#peer=} ;;
-        address=*) address=${setting#address=} ;;
+        ip=*) address=${setting#ip=} address=${address%%,*} ;;
+        suite=*) suite=${setting#suite=} ;;
+        pace=*) pace=${setting#pace=} ;;
+        unit=*) unit=${setting#unit=} ;;
     esac
 done
-for module in failover net_failover virtio_ring virtio virtio_pci_legacy_dev virtio_pci_modern_dev virtio_pci virtio_net
+for module in failover net_failover virtio_ring virtio virtio_pci_legacy_dev virtio_pci_modern_dev virtio_pci virtio_net \
+    virtio_blk
 do
     insmod /modules/$module.ko
 done
+if [ "$peer" = latency ]; then
+    # Real-time threads may take all of a CPU, as ours may.
+    echo -1 >/proc/sys/kernel/sched_rt_runtime_us
+    latency "$suite" "$pace" "$unit" >/dev/ttyS0 2>&1 || echo "ERROR latency: status $?" >/dev/ttyS0
+    poweroff -f
+fi
 ip link set lo up
 ip link set eth0 up
 # QEMU's user network hands out 10.0.2.15 always.

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use crate::program::{self, ProgramError};
 
-const MARK: &str = "QS_TESTS_IN_NAMESPACE";
+const MARK: &str = "QS_IN_NAMESPACE";
 const PATIENCE: Duration = Duration::from_secs(10);
 
 #[derive(Debug, thiserror::Error)]

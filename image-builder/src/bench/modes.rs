@@ -1,48 +1,68 @@
 //! The same system in both modes, while it changes them, and without a VMM in its image.
 
-use std::fs;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::suites::{PING, instructions_a_get, set_get};
-use crate::system::{Setting, System};
-use crate::table::{Goal, Row, Systems};
-use crate::{Bench, Failure};
+use crate::control::{Keys, Session};
+use crate::{Error, ExitCode};
+
+use super::row::{Goal, Row, Systems};
+use super::served::{PING, instructions_a_get, set_get};
+use super::system::{Setting, System};
+use super::{Bench, BenchError};
 
 const MODES: Systems = ["guest", "native"];
-pub const KV: u16 = 6379;
+pub(super) const KV: u16 = 6379;
 
-/// Our store, answering; `None` when only the peer is measured.
-pub fn start(bench: &Bench, app: &str, setting: Setting<'_>) -> Result<Option<System>, Failure> {
-    let Some(elf) = bench.image(app) else { return Ok(None) };
-    let system = System::quicksilver(elf, &bench.peer, setting)?;
+/// The name of the store's image without a VMM.
+pub(super) const WITHOUT: &str = "kv without the VMM";
+
+/// The part by which instructions a request may differ though the code is the same: clients come when they come.
+const EXACT: f64 = 0.005;
+
+/// Rounds at least, for one of them to be undisturbed.
+const LEAST: u32 = 4;
+
+/// How long a command may take, beyond a switch's own deadline.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Our store, answering.
+pub(super) fn start(bench: &Bench<'_>, app: &str, setting: Setting<'_>) -> Result<System, BenchError> {
+    let system = bench.quicksilver(app, setting)?;
     system.wait(KV, PING.0, PING.1)?;
-    Ok(Some(system))
+    Ok(system)
 }
 
 /// Operates a machine.
-struct Operator(tests::operator::Operator);
+pub(super) struct Operator(Session);
 
 impl Operator {
-    fn of(system: &System) -> Result<Self, Failure> {
-        Ok(Self(tests::operator::Operator::at(system.address(22)?)))
+    /// Of a machine of ours that answers.
+    pub(super) fn of(system: &System) -> Result<Self, BenchError> {
+        let keys = Keys::of_user().map_err(Error::from)?;
+        Ok(Self(Session::open(&system.address(22)?.to_string(), keys)?))
+    }
+
+    /// What the machine says to a command that it carries out.
+    pub(super) fn tell(&self, line: &str) -> Result<String, BenchError> {
+        let answer = self.0.tell(line, PATIENCE)?;
+        match ExitCode::of_answer(answer.status) {
+            ExitCode::Done => Ok(answer.out),
+            _ => Err(BenchError::Inside(format!("{line}: {}{}", answer.out.trim(), answer.err.trim()))),
+        }
     }
 
     /// Switches to a mode: `native`, `guest` or `toggle`.
-    fn switch(&self, mode: &str) -> Result<(), Failure> {
-        match self.0.tell(&format!("mode {mode}")).status {
-            0 => Ok(()),
-            _ => Err(Failure::Figures("the switch")),
-        }
+    pub(super) fn switch(&self, mode: &str) -> Result<(), BenchError> {
+        self.tell(&format!("mode {mode} --deadline 30000")).map(drop)
     }
 }
 
 /// Throughput in guest mode and natively, in turn on one machine.
-pub fn guest(bench: &Bench) -> Result<Vec<Row>, Failure> {
-    let Some(system) = start(bench, "kv", Setting::default())? else { return Ok(Vec::new()) };
+pub(super) fn guest(bench: &Bench<'_>) -> Result<Vec<Row>, BenchError> {
+    let system = start(bench, "kv", Setting::default())?;
     let (operator, address) = (Operator::of(&system)?, system.address(KV)?);
     let mut all = Vec::new();
     for (pipeline, requests) in [(1, 60_000), (16, 400_000)] {
@@ -66,9 +86,9 @@ pub fn guest(bench: &Bench) -> Result<Vec<Row>, Failure> {
 }
 
 /// Latency while the mode changes ten times a second, and while it does not.
-pub fn toggling(bench: &Bench) -> Result<Vec<Row>, Failure> {
+pub(super) fn toggling(bench: &Bench<'_>) -> Result<Vec<Row>, BenchError> {
     const PERIOD: Duration = Duration::from_millis(100);
-    let Some(system) = start(bench, "kv", Setting::default())? else { return Ok(Vec::new()) };
+    let system = start(bench, "kv", Setting::default())?;
     let (operator, address) = (Operator::of(&system)?, system.address(KV)?);
     let row = |test: &str, goal| {
         let what = format!("{test} p99, 50 clients, -P 1");
@@ -79,7 +99,7 @@ pub fn toggling(bench: &Bench) -> Result<Vec<Row>, Failure> {
     for _ in 0..bench.rounds {
         let over = AtomicBool::new(false);
         let toggled = thread::scope(|scope| {
-            let toggler = scope.spawn(|| -> Result<(), Failure> {
+            let toggler = scope.spawn(|| -> Result<(), BenchError> {
                 let mut due = Instant::now();
                 while !over.load(Ordering::Relaxed) {
                     operator.switch("toggle")?;
@@ -90,7 +110,7 @@ pub fn toggling(bench: &Bench) -> Result<Vec<Row>, Failure> {
             });
             let results = measure(address);
             over.store(true, Ordering::Relaxed);
-            toggler.join().map_err(|_| Failure::Figures("the toggler"))??;
+            toggler.join().map_err(|_| BenchError::Figures("the toggler"))??;
             results
         })?;
         for (row, (toggled, calm)) in rows.iter_mut().zip(toggled.iter().zip(measure(address)?)) {
@@ -102,32 +122,25 @@ pub fn toggling(bench: &Bench) -> Result<Vec<Row>, Failure> {
 }
 
 /// Instructions a request with the VMM asleep, in guest mode, and with an image that has none.
-pub fn asleep(bench: &Bench) -> Result<Vec<Row>, Failure> {
-    let directory = std::env::temp_dir().join(format!("qs-asleep-{}", std::process::id()));
-    fs::create_dir_all(&directory)?;
-    let rows = instructions(bench, &directory);
-    fs::remove_dir_all(&directory)?;
-    rows
-}
-
-fn instructions(bench: &Bench, directory: &Path) -> Result<Vec<Row>, Failure> {
-    let row = |clients: u32, systems| {
+pub(super) fn asleep(bench: &Bench<'_>) -> Result<Vec<Row>, BenchError> {
+    let row = |clients: u32, goal, systems| {
         let what = format!("instructions per GET, {clients} clients, -P 1");
         // Fifty clients come in other batches each time.
-        let goal = if clients == 1 { Goal::TimesAtMost(1.005) } else { Goal::None };
+        let goal = if clients == 1 { goal } else { Goal::None };
         Row::new("asleep", what, "instructions", goal).between(systems)
     };
     let mut rows = Vec::new();
-    for clients in [1, 50] {
-        let mut without = row(clients, ["VMM asleep", "no VMM"]);
-        let mut guest = row(clients, MODES);
+    // Those of fifty clients only inform.
+    for clients in if bench.plan.quick { &[1][..] } else { &[1, 50] }.iter().copied() {
+        let mut without = row(clients, Goal::SameWithin(EXACT), ["VMM asleep", "no VMM"]);
+        let mut guest = row(clients, Goal::TimesAtMost(1.0 + EXACT), MODES);
         for (app, has_vmm) in [("kv", true), (WITHOUT, false)] {
-            let counter = directory.join(app);
+            let counter = bench.directory.join(if has_vmm { "vmm" } else { "without" });
             let setting = Setting { counter: Some(&counter), ..Setting::default() };
-            let Some(system) = start(bench, app, setting)? else { return Ok(Vec::new()) };
+            let system = start(bench, app, setting)?;
             let address = system.address(KV)?;
             let each = || instructions_a_get(&counter, address, clients, bench.scaled(4_000));
-            for _ in 0..bench.rounds {
+            for _ in 0..bench.rounds.max(LEAST) {
                 if !has_vmm {
                     without.peer.push(each()?);
                     continue;
@@ -145,6 +158,3 @@ fn instructions(bench: &Bench, directory: &Path) -> Result<Vec<Row>, Failure> {
     }
     Ok(rows)
 }
-
-/// The name under which the benchmark keeps the store's image without a VMM.
-pub const WITHOUT: &str = "kv-without-vmm";

@@ -1,98 +1,75 @@
-//! What is measured. Both systems run at the same time, and the one whose turn it is not stands still: rounds alternate
-//! A B A B within the same minute of the host.
+//! Suites with clients of this host. Both systems run at the same time, and the one whose turn it is not stands still:
+//! rounds alternate A B A B within the same minute of the host.
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use tests::load;
+use super::row::{Goal, Row};
+use super::system::{Setting, System, connect, median_us, timed};
+use super::{Bench, BenchError, footprint, load};
 
-use crate::system::{Setting, System};
-use crate::table::{Goal, Row};
-use crate::{Bench, Failure, flood, modes};
-
-/// Measures one thing.
-type Suite = fn(&Bench) -> Result<Vec<Row>, Failure>;
-
-pub const SUITES: &[(&str, Suite)] = &[
-    ("kv", kv),
-    ("web", web),
-    ("stream", stream),
-    ("idle", idle),
-    ("start", start),
-    ("memory", memory),
-    ("icount", icount),
-    ("user-network", user_network),
-    ("guest", modes::guest),
-    ("toggling", modes::toggling),
-    ("asleep", modes::asleep),
-    ("flood", flood::flood),
-];
-
-pub const PING: (&str, &str) = ("PING\r\n", "+PONG");
+pub(super) const PING: (&str, &str) = ("PING\r\n", "+PONG");
 const HTTP: (&str, &str) = ("GET / HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n", "HTTP/1.1 200");
 const PATIENCE: Duration = Duration::from_secs(300);
 
 /// Both systems with one service, ready and standing still.
 struct Pair {
-    /// Not there when only the peer is measured.
-    ours: Option<System>,
-    linux: System,
+    ours: System,
+    /// Not there when only ours is measured.
+    linux: Option<System>,
 }
 
 impl Pair {
     fn start(
-        bench: &Bench,
+        bench: &Bench<'_>,
         (app, service): (&str, &str),
         port: u16,
         (question, answer): (&str, &str),
         setting: Setting<'_>,
-    ) -> Result<Self, Failure> {
-        let ready = |mut system: System| -> Result<System, Failure> {
+    ) -> Result<Self, BenchError> {
+        let ready = |system: System| -> Result<System, BenchError> {
             system.wait(port, question, answer)?;
             system.pause()?;
             Ok(system)
         };
-        let ours = match bench.image(app) {
-            Some(elf) => Some(ready(System::quicksilver(elf, &bench.peer, setting)?)?),
-            None => None,
-        };
-        Ok(Self { ours, linux: ready(System::linux(service, &bench.peer, setting)?)? })
+        let ours = ready(bench.quicksilver(app, setting)?)?;
+        Ok(Self { ours, linux: bench.linux(service, setting)?.map(ready).transpose()? })
     }
 
     /// Measures both in turn. `measure` returns a figure for each row.
     fn alternate(
-        &mut self,
+        &self,
         rounds: u32,
         port: u16,
         rows: &mut [Row],
-        mut measure: impl FnMut(SocketAddr) -> Result<Vec<f64>, Failure>,
-    ) -> Result<(), Failure> {
-        let mut turn = |system: &mut System| -> Result<Vec<f64>, Failure> {
+        mut measure: impl FnMut(SocketAddr) -> Result<Vec<f64>, BenchError>,
+    ) -> Result<(), BenchError> {
+        let mut turn = |system: &System| -> Result<Vec<f64>, BenchError> {
             system.resume()?;
             let figures = measure(system.address(port)?)?;
             system.pause()?;
             Ok(figures)
         };
         for _ in 0..rounds {
-            if let Some(ours) = &mut self.ours {
-                rows.iter_mut().zip(turn(ours)?).for_each(|(row, figure)| row.ours.push(figure));
+            rows.iter_mut().zip(turn(&self.ours)?).for_each(|(row, figure)| row.ours.push(figure));
+            if let Some(linux) = &self.linux {
+                rows.iter_mut().zip(turn(linux)?).for_each(|(row, figure)| row.peer.push(figure));
             }
-            rows.iter_mut().zip(turn(&mut self.linux)?).for_each(|(row, figure)| row.peer.push(figure));
         }
         Ok(())
     }
 }
 
 /// The rates of SET and GET, in this order.
-pub fn set_get(
+pub(super) fn set_get(
     address: SocketAddr,
     clients: u32,
     pipeline: u32,
     requests: u32,
-) -> Result<Vec<load::Benchmark>, Failure> {
+) -> Result<Vec<load::Benchmark>, BenchError> {
     let (clients, pipeline, requests) = (clients.to_string(), pipeline.to_string(), requests.to_string());
     let arguments = ["-t", "set,get", "-c", &clients, "-P", &pipeline, "-n", &requests];
     // QEMU's user network resets or forgets some of many connections that come at once, whatever the guest.
@@ -107,16 +84,16 @@ pub fn set_get(
     Ok(results?)
 }
 
-fn kv(bench: &Bench) -> Result<Vec<Row>, Failure> {
+pub(super) fn kv(bench: &Bench<'_>) -> Result<Vec<Row>, BenchError> {
     kv_rates(bench, "kv", Setting::default())
 }
 
-fn user_network(bench: &Bench) -> Result<Vec<Row>, Failure> {
+pub(super) fn user_network(bench: &Bench<'_>) -> Result<Vec<Row>, BenchError> {
     kv_rates(bench, "user-network", Setting { user_network: true, ..Setting::default() })
 }
 
-fn kv_rates(bench: &Bench, suite: &'static str, setting: Setting<'_>) -> Result<Vec<Row>, Failure> {
-    let mut pair = Pair::start(bench, ("kv", "redis"), 6379, PING, setting)?;
+fn kv_rates(bench: &Bench<'_>, suite: &'static str, setting: Setting<'_>) -> Result<Vec<Row>, BenchError> {
+    let pair = Pair::start(bench, ("kv", "redis"), 6379, PING, setting)?;
     let mut all = Vec::new();
     // Fifty clients at once are more than the user network bears.
     let many = if setting.user_network { 10 } else { 50 };
@@ -133,7 +110,7 @@ fn kv_rates(bench: &Bench, suite: &'static str, setting: Setting<'_>) -> Result<
         ];
         pair.alternate(bench.rounds, 6379, &mut rows, |address| {
             let results = set_get(address, clients, pipeline, bench.scaled(requests))?;
-            let [set, get] = results.as_slice() else { return Err(Failure::Figures("redis-benchmark")) };
+            let [set, get] = results.as_slice() else { return Err(BenchError::Figures("redis-benchmark")) };
             Ok(vec![set.requests_a_second, get.requests_a_second, get.p99])
         })?;
         all.extend(rows);
@@ -141,40 +118,56 @@ fn kv_rates(bench: &Bench, suite: &'static str, setting: Setting<'_>) -> Result<
     Ok(all)
 }
 
-fn web(bench: &Bench) -> Result<Vec<Row>, Failure> {
-    let mut pair = Pair::start(bench, ("web", "nginx"), 80, HTTP, Setting::default())?;
+pub(super) fn web(bench: &Bench<'_>) -> Result<Vec<Row>, BenchError> {
+    let pair = Pair::start(bench, ("web", "nginx"), 80, HTTP, Setting::default())?;
     let goal = Goal::TimesAtLeast(2.0);
     let mut rows = [Row::new("web", "GET /index.html, wrk, 50 connections", "requests/s", goal)];
     pair.alternate(bench.rounds, 80, &mut rows, |address| {
-        let result = load::wrk(address, "/index.html", 50, if bench.quick { 2 } else { 5 })?;
+        let result = load::wrk(address, "/index.html", 50, if bench.plan.quick { 2 } else { 5 })?;
         if result.refused > 0 {
-            return Err(Failure::Figures("wrk"));
+            return Err(BenchError::Figures("wrk"));
         }
         Ok(vec![result.requests_a_second])
     })?;
     Ok(rows.into())
 }
 
-fn stream(bench: &Bench) -> Result<Vec<Row>, Failure> {
+pub(super) fn network(bench: &Bench<'_>) -> Result<Vec<Row>, BenchError> {
     // chargen speaks first, and nothing in particular: that it accepts has to do.
-    let mut pair = Pair::start(bench, ("stream", "stream"), 19, ("", ""), Setting::default())?;
-    let duration = Duration::from_secs(if bench.quick { 1 } else { 3 });
-    let mut inward = [Row::new("stream", "one TCP stream in", "MB/s", Goal::TimesAtLeast(1.0))];
+    let pair = Pair::start(bench, ("stream", "stream"), 19, ("", ""), Setting::default())?;
+    let trips = bench.scaled(10_000);
+    let mut round_trip = [Row::new("network", "TCP round trip of one byte", "µs", Goal::None)];
+    pair.alternate(bench.rounds, 7, &mut round_trip, |address| Ok(vec![round_trips(address, trips)?]))?;
+    let mut connection = [Row::new("network", "TCP connection, a byte and back", "µs", Goal::None)];
+    let tries = bench.scaled(1_000);
+    pair.alternate(bench.rounds, 7, &mut connection, |address| {
+        let each = (0..tries).map(|_| timed(|| round_trips(address, 1)));
+        let durations = each.collect::<Result<Vec<_>, _>>()?;
+        Ok(vec![median_us(durations).ok_or(BenchError::Figures("the echo service"))?])
+    })?;
+    let duration = Duration::from_secs(if bench.plan.quick { 1 } else { 3 });
+    let mut inward = [Row::new("network", "one TCP stream in", "MB/s", Goal::TimesAtLeast(1.0))];
     pair.alternate(bench.rounds, 9, &mut inward, |address| Ok(vec![send(address, duration)?]))?;
-    let mut outward = [Row::new("stream", "one TCP stream out", "MB/s", Goal::TimesAtLeast(1.0))];
+    let mut outward = [Row::new("network", "one TCP stream out", "MB/s", Goal::TimesAtLeast(1.0))];
     pair.alternate(bench.rounds, 19, &mut outward, |address| Ok(vec![receive(address, duration)?]))?;
-    Ok(inward.into_iter().chain(outward).collect())
+    Ok([round_trip, connection, inward, outward].into_iter().flatten().collect())
 }
 
-fn connect(address: SocketAddr) -> Result<TcpStream, Failure> {
-    let stream = TcpStream::connect_timeout(&address, Duration::from_secs(10))?;
-    stream.set_read_timeout(Some(Duration::from_secs(30)))?;
-    stream.set_write_timeout(Some(Duration::from_secs(30)))?;
-    Ok(stream)
+/// Median time of a byte there and back on one connection, in microseconds.
+fn round_trips(address: SocketAddr, count: u32) -> Result<f64, BenchError> {
+    let mut stream = connect(address)?;
+    let trip = |_| {
+        timed(|| {
+            stream.write_all(b"q")?;
+            Ok(stream.read_exact(&mut [0])?)
+        })
+    };
+    let durations = (0..count).map(trip).collect::<Result<Vec<_>, _>>()?;
+    median_us(durations).ok_or(BenchError::Figures("the echo service"))
 }
 
 /// Megabytes a second into the guest: until it has read the last byte and closed.
-fn send(address: SocketAddr, duration: Duration) -> Result<f64, Failure> {
+fn send(address: SocketAddr, duration: Duration) -> Result<f64, BenchError> {
     let mut stream = connect(address)?;
     let buffer = vec![0x71; 256 << 10];
     let (start, mut sent) = (Instant::now(), 0_u64);
@@ -187,30 +180,30 @@ fn send(address: SocketAddr, duration: Duration) -> Result<f64, Failure> {
 }
 
 /// Megabytes a second out of the guest.
-fn receive(address: SocketAddr, duration: Duration) -> Result<f64, Failure> {
+fn receive(address: SocketAddr, duration: Duration) -> Result<f64, BenchError> {
     let mut stream = connect(address)?;
     let mut buffer = vec![0; 256 << 10];
     let (start, mut received) = (Instant::now(), 0_u64);
     while start.elapsed() < duration {
         match stream.read(&mut buffer)? {
-            0 => return Err(Failure::Figures("chargen")),
+            0 => return Err(BenchError::Figures("chargen")),
             count => received += count as u64,
         }
     }
     Ok(received as f64 / start.elapsed().as_secs_f64() / 1e6)
 }
 
-fn idle(bench: &Bench) -> Result<Vec<Row>, Failure> {
+pub(super) fn idle(bench: &Bench<'_>) -> Result<Vec<Row>, BenchError> {
     const CONNECTIONS: usize = 1000;
-    let mut pair = Pair::start(bench, ("kv", "redis"), 6379, PING, Setting::default())?;
+    let pair = Pair::start(bench, ("kv", "redis"), 6379, PING, Setting::default())?;
     let mut rows = [
         Row::new("idle", "GET, 50 clients, nothing else", "requests/s", Goal::None),
         Row::new("idle", "GET, 50 clients, 1,000 idle connections", "requests/s", Goal::None),
         Row::new("idle", "rate kept with 1,000 idle connections", "%", Goal::AtLeast(90.0)),
     ];
-    let rate = |address| -> Result<f64, Failure> {
+    let rate = |address| -> Result<f64, BenchError> {
         let results = set_get(address, 50, 1, bench.scaled(60_000))?;
-        Ok(results.last().ok_or(Failure::Figures("redis-benchmark"))?.requests_a_second)
+        Ok(results.last().ok_or(BenchError::Figures("redis-benchmark"))?.requests_a_second)
     };
     pair.alternate(bench.rounds, 6379, &mut rows, |address| {
         let alone = rate(address)?;
@@ -227,50 +220,47 @@ fn idle(bench: &Bench) -> Result<Vec<Row>, Failure> {
     Ok(rows.into())
 }
 
-fn start(bench: &Bench) -> Result<Vec<Row>, Failure> {
+pub(super) fn start(bench: &Bench<'_>) -> Result<Vec<Row>, BenchError> {
     let mut row = Row::new("start", "QEMU's start to the first PONG", "ms", Goal::TimesAtMost(0.1));
+    let answer = |system: System| -> Result<f64, BenchError> {
+        Ok(system.wait(6379, PING.0, PING.1)?.as_secs_f64() * 1e3)
+    };
     for _ in 0..bench.rounds {
-        if let Some(elf) = bench.image("kv") {
-            let ours = System::quicksilver(elf, &bench.peer, Setting::default())?;
-            row.ours.push(ours.wait(6379, PING.0, PING.1)?.as_secs_f64() * 1e3);
+        row.ours.push(answer(bench.quicksilver("kv", Setting::default())?)?);
+        if let Some(linux) = bench.linux("redis", Setting::default())? {
+            row.peer.push(answer(linux)?);
         }
-        let linux = System::linux("redis", &bench.peer, Setting::default())?;
-        row.peer.push(linux.wait(6379, PING.0, PING.1)?.as_secs_f64() * 1e3);
     }
     Ok(vec![row])
 }
 
-fn memory(bench: &Bench) -> Result<Vec<Row>, Failure> {
+pub(super) fn footprint(bench: &Bench<'_>) -> Result<Vec<Row>, BenchError> {
     const MIB: f64 = 1024.0 * 1024.0;
-    let mut size = Row::new("memory", "ELF image with kv", "MiB", Goal::AtMost(4.0));
-    let mut used = Row::new("memory", "in use when idle, VMM reserve left out", "MiB", Goal::AtMost(16.0));
-    if let Some(elf) = bench.image("kv") {
-        size.ours.push(fs::metadata(elf)?.len() as f64 / MIB);
-    }
+    let mut size = Row::new("footprint", "ELF image with kv", "MiB", Goal::AtMost(4.0));
+    let mut used = Row::new("footprint", "in use when idle, VMM reserve left out", "MiB", Goal::AtMost(16.0));
+    size.ours.push(fs::metadata(bench.image("kv"))?.len() as f64 / MIB);
     // With the web server beside the store, since that tells how much memory is free.
-    let mut pair = Pair::start(bench, ("kv,web", "redis"), 6379, PING, Setting::default())?;
-    if let Some(ours) = &mut pair.ours {
-        ours.resume()?;
-        if let System::Quicksilver(machine) = ours {
-            used.ours.push(crate::memory::ours(machine)? / MIB);
-        }
+    let pair = Pair::start(bench, ("kv,web", "redis"), 6379, PING, Setting::default())?;
+    pair.ours.resume()?;
+    used.ours.push(footprint::ours(&pair.ours)? / MIB);
+    if let (Some(linux), Some(peer)) = (&pair.linux, &bench.peer) {
+        linux.resume()?;
+        let files = fs::metadata(&peer.initrd)?.len();
+        used.peer.push(footprint::linux(linux.address(9100)?, files)? / MIB);
     }
-    pair.linux.resume()?;
-    let files = fs::metadata(&bench.peer.initrd)?.len();
-    used.peer.push(crate::memory::linux(pair.linux.address(9100)?, files)? / MIB);
     Ok(vec![size, used])
 }
 
 /// Instructions a request, from a run of N and one of 2N requests: what both have in common (connecting, the client's
 /// own questions) drops out. The plugin counts instructions and no idle time, so that it does not matter how much of it
 /// there is.
-pub fn instructions_a_get(
+pub(super) fn instructions_a_get(
     counter: &Path,
     address: SocketAddr,
     clients: u32,
     requests: u32,
-) -> Result<f64, Failure> {
-    let count = |requests: u32| -> Result<u64, Failure> {
+) -> Result<f64, BenchError> {
+    let count = |requests: u32| -> Result<u64, BenchError> {
         let before = counted(counter)?;
         let (clients, requests) = (clients.to_string(), requests.to_string());
         let arguments = ["-t", "get", "-c", &clients, "-P", "1", "-n", &requests];
@@ -281,22 +271,20 @@ pub fn instructions_a_get(
     Ok((twice as f64 - once as f64) / f64::from(requests))
 }
 
-fn icount(bench: &Bench) -> Result<Vec<Row>, Failure> {
-    let directory = std::env::temp_dir().join(format!("qs-count-{}", std::process::id()));
-    fs::create_dir_all(&directory)?;
+pub(super) fn instructions(bench: &Bench<'_>) -> Result<Vec<Row>, BenchError> {
     let mut rows = Vec::new();
     for (clients, goal) in [(1, Goal::None), (50, Goal::TimesAtMost(1.0 / 3.0))] {
         let what = format!("instructions per GET, {clients} clients, -P 1");
-        rows.push(Row::new("icount", what, "instructions", goal));
+        rows.push(Row::new("instructions", what, "instructions", goal));
     }
     for is_ours in [true, false] {
-        let counter = directory.join(if is_ours { "ours" } else { "linux" });
+        let counter = bench.directory.join(if is_ours { "ours" } else { "linux" });
         let setting = Setting { counter: Some(&counter), ..Setting::default() };
-        let system = match (is_ours, bench.image("kv")) {
-            (true, Some(elf)) => System::quicksilver(elf, &bench.peer, setting)?,
-            (true, None) => continue,
-            (false, _) => System::linux("redis", &bench.peer, setting)?,
+        let system = match is_ours {
+            true => Some(bench.quicksilver("kv", setting)?),
+            false => bench.linux("redis", setting)?,
         };
+        let Some(system) = system else { continue };
         system.wait(6379, PING.0, PING.1)?;
         let address = system.address(6379)?;
         for _ in 0..bench.rounds {
@@ -306,11 +294,10 @@ fn icount(bench: &Bench) -> Result<Vec<Row>, Failure> {
             }
         }
     }
-    fs::remove_dir_all(&directory)?;
     Ok(rows)
 }
 
-fn counted(counter: &Path) -> Result<u64, Failure> {
-    let bytes = fs::read(counter)?.try_into().map_err(|_| Failure::Figures("the counting plugin"))?;
+fn counted(counter: &Path) -> Result<u64, BenchError> {
+    let bytes = fs::read(counter)?.try_into().map_err(|_| BenchError::Figures("the counting plugin"))?;
     Ok(u64::from_le_bytes(bytes))
 }

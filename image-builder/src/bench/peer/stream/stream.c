@@ -1,8 +1,10 @@
 /*
- * The Linux peer's side of the TCP stream benchmark: discard (port 9) and chargen (port 19), one process a connection.
+ * The Linux peer's side of the TCP stream benchmark: echo (port 7), discard (port 9) and chargen
+ * (port 19), one process a connection.
  * As plain as such a program can be, with buffers large enough that system calls do not matter.
  */
 #include <arpa/inet.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -25,18 +27,24 @@ static int listener(int port)
 
 int main(void)
 {
-    struct pollfd listeners[2] = {{listener(9), POLLIN, 0}, {listener(19), POLLIN, 0}};
+    struct pollfd listeners[3] = {{listener(9), POLLIN, 0}, {listener(19), POLLIN, 0}, {listener(7), POLLIN, 0}};
     memset(buffer, 'q', sizeof buffer);
     signal(SIGCHLD, SIG_IGN);
     signal(SIGPIPE, SIG_IGN);
     for (;;) {
-        poll(listeners, 2, -1);
-        for (int i = 0; i < 2; i++) {
+        poll(listeners, 3, -1);
+        for (int i = 0; i < 3; i++) {
             if (!(listeners[i].revents & POLLIN))
                 continue;
             int connection = accept(listeners[i].fd, NULL, NULL);
             if (fork() == 0) {
-                if (i == 0)
+                ssize_t count;
+                if (i == 2) {
+                    int one = 1;
+                    setsockopt(connection, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+                    while ((count = read(connection, buffer, sizeof buffer)) > 0 && write(connection, buffer, count) == count)
+                        ;
+                } else if (i == 0)
                     while (read(connection, buffer, sizeof buffer) > 0)
                         ;
                 else
