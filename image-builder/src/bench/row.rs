@@ -19,8 +19,8 @@ pub enum Goal {
     AtLeast(f64),
     /// Ours is at most this much.
     AtMost(f64),
-    /// The least of both are the same but for this part: instructions of the same work, to which disturbances only add.
-    /// Anything else is an error, and not only a pity.
+    /// The least of both are the same but for this part: instructions of the same work. Anything else is an error, and not only
+    /// a pity. A busy host can cause it, too: clients that are late change which packets travel together.
     SameWithin(f64),
 }
 
