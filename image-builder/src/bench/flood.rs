@@ -33,7 +33,7 @@ pub(super) fn flood(bench: &Bench<'_>) -> Result<Vec<Row>, BenchError> {
     for _ in 0..bench.rounds {
         for (target, is_ours) in [(control, true), (elsewhere, false)] {
             let (results, tried) = under(target, || set_get(address, 50, 1, bench.scaled(200_000)));
-            bench.say(&format_args!("{tried} connections a second to {target}"));
+            (bench.say)(&format_args!("{tried} connections a second to {target}"));
             for (row, result) in rows.iter_mut().zip(results?) {
                 if is_ours { &mut row.ours } else { &mut row.peer }.push(result.p99);
             }

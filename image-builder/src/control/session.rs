@@ -31,7 +31,10 @@ impl Session {
         let status = master.stdout(Stdio::null()).stderr(Stdio::null()).status();
         match status.map_err(ControlError::Client)? {
             status if status.success() => Ok(session),
-            status => Err(ControlError::Refused { address: session.target.address.clone(), said: status.to_string() }),
+            status => Err(ControlError::Refused {
+                address: session.target.address.clone(),
+                said: status.to_string(),
+            }),
         }
     }
 
