@@ -128,9 +128,7 @@ impl fmt::Display for Exception<'_> {
 
 /// Last words about an exception nobody handles.
 pub(crate) fn exception(frame: &TrapFrame) -> ! {
-    let cr2: u64;
-    // SAFETY: reads CR2.
-    unsafe { asm!("mov {}, cr2", out(reg) cr2, options(nomem, nostack)) };
+    let cr2 = crate::traps::fault_address();
     let exception = Exception { frame, cr2 };
     take_the_word(format_args!("{exception}"));
     registers(frame, cr2);

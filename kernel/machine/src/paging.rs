@@ -12,6 +12,11 @@ use core::arch::asm;
 use core::arch::x86_64::__cpuid;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+mod scratch;
+
+pub use scratch::Scratch;
+pub(crate) use scratch::demand;
+
 /// Size of a page.
 pub const PAGE: u64 = 4096;
 const LARGE: u64 = 2 << 20;

@@ -184,6 +184,16 @@ pub(crate) fn probe_msr_write(register: u32, value: u64) -> bool {
     vector == 0
 }
 
+const PAGE_FAULT: u64 = 14;
+
+/// Where the last page fault of this CPU was (CR2).
+pub(crate) fn fault_address() -> u64 {
+    let address: u64;
+    // SAFETY: reads CR2.
+    unsafe { asm!("mov {}, cr2", out(reg) address, options(nomem, nostack, preserves_flags)) };
+    address
+}
+
 static NMIS: AtomicU64 = AtomicU64::new(0);
 
 /// Non-maskable interrupts so far, on all CPUs.
@@ -205,6 +215,7 @@ extern "C" fn exception_dispatch(frame: &mut TrapFrame) {
                 last_words::exception(frame);
             }
         }
+        PAGE_FAULT if crate::paging::demand(fault_address()) => {}
         _ => last_words::exception(frame),
     }
 }
