@@ -1,5 +1,6 @@
 //! What operators say to a machine and who they are, as both ends need to know it: command lines ([`request`]), who may give them
-//! ([`access`]), whom they are given to ([`host`]), and changes that are made once ([`operations`]). The transport is SSH.
+//! ([`access`]), whom they are given to ([`host`]), changes that are made once ([`operations`]), and what runs in the background
+//! ([`jobs`]). The transport is SSH.
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -7,6 +8,7 @@ extern crate alloc;
 
 pub mod access;
 pub mod host;
+pub mod jobs;
 pub mod operations;
 pub mod request;
 
