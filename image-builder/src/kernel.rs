@@ -62,6 +62,8 @@ pub struct Content<'a> {
     pub checked: bool,
     /// The VMM; an image without it runs natively and nothing else.
     pub vmm: bool,
+    /// The benchmarks, for operators to run.
+    pub bench: bool,
     /// A file like OpenSSH's authorized_keys with those who may operate its machines; by default the user who builds.
     pub operators: Option<&'a Path>,
     /// This user's host key; without one a machine makes its own at each boot.
@@ -71,13 +73,15 @@ pub struct Content<'a> {
 impl<'a> Content<'a> {
     /// Applications, and what they usually have.
     pub const fn of(apps: &'a str) -> Self {
-        Self { apps, files: None, checked: false, vmm: true, operators: None, host_key: true }
+        Self { apps, files: None, checked: false, vmm: true, bench: true, operators: None, host_key: true }
     }
 
     /// Name of a file with this image, without an ending: the applications and what is unusual, such as `kv-web-checked`.
     pub fn name(&self) -> String {
         let mut name = self.apps.replace(',', "-");
-        for (is_so, word) in [(self.checked, "-checked"), (!self.vmm, "-without-vmm")] {
+        let unusual =
+            [(self.checked, "-checked"), (!self.vmm, "-without-vmm"), (!self.bench, "-without-bench")];
+        for (is_so, word) in unusual {
             if is_so {
                 name.push_str(word);
             }
@@ -134,7 +138,8 @@ fn compile(
     target: &Path,
 ) -> Result<(), KernelError> {
     let apps = names.iter().map(|name| format!("app-{name}"));
-    let features: Vec<String> = apps.chain(content.vmm.then(|| "vmm".to_owned())).collect();
+    let parts = [(content.vmm, "vmm"), (content.bench, "bench")].into_iter().filter(|(is_in, _)| *is_in);
+    let features: Vec<String> = apps.chain(parts.map(|(_, part)| part.to_owned())).collect();
     let mut cargo = workspace::cargo();
     cargo.current_dir(&workspace.root);
     cargo.args(["build", "--package", "kernel", "--profile", content.profile(), "--target", TARGET]);
@@ -211,10 +216,10 @@ mod tests {
         let usual = Content::of("kv,web");
         let checked = Content { checked: true, ..usual };
         let without = Content { vmm: false, ..usual };
-        let both = Content { vmm: false, ..checked };
+        let all = Content { vmm: false, bench: false, ..checked };
         assert_eq!(
-            [usual, checked, without, both].map(|content| content.name()),
-            ["kv-web", "kv-web-checked", "kv-web-without-vmm", "kv-web-checked-without-vmm"]
+            [usual, checked, without, all].map(|content| content.name()),
+            ["kv-web", "kv-web-checked", "kv-web-without-vmm", "kv-web-checked-without-vmm-without-bench"]
         );
         let access = Access::default();
         assert_eq!(stem(&checked, None, &access), "kv-web-checked");

@@ -77,7 +77,7 @@ pub fn start(machine: &Machine, command_line: &'static str) -> ForOperators {
     let bus = Bus { space: &*space, functions: &functions, lines: &lines, virtio: &virtio };
     start_entropy(&bus);
     let network = start_networks(&bus, command_line);
-    ForOperators { network, state: disks::find(&bus) }
+    ForOperators { network, state: disks::find(&bus, command_line) }
 }
 
 fn config_space(machine: &Machine) -> Box<dyn ConfigSpace> {

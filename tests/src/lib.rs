@@ -4,11 +4,13 @@
 //! |---|---|
 //! | [`clock`] | the ticks of `bench=ticks` |
 //! | [`operator`] | commands to a machine over the control protocol |
+//! | [`peer`] | echo, discard and chargen on the host |
 //! | [`program`] | host programs with a deadline, and what they print |
 //! | [`guest`] | machines of this project, and what is said to them |
 //! | [`load`] | `redis-benchmark` and `wrk`, and the figures they report |
 //! | [`namespace`] | a network namespace of one's own, with tap devices |
 //! | [`noise`] | reproducible random bytes, and mutations of valid input |
+//! | [`schema`] | JSON schemas |
 //! | [`slots`] | how many machines run at a time |
 //! | [`targets`] | the fuzz targets: one for each parser |
 
@@ -16,6 +18,8 @@ pub mod clock;
 pub mod guest;
 pub mod noise;
 pub mod operator;
+pub mod peer;
+pub mod schema;
 pub mod slots;
 pub mod targets;
 

@@ -1,10 +1,8 @@
-//! The tests that run inside a machine, on all kinds of machines; and what its own benchmarks say, whose figures repeat
-//! exactly where instructions are counted.
+//! The tests that run inside a machine, on all kinds of machines.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::time::Duration;
 
-use image_builder::figures::{self, Figure};
 use image_builder::machine::{Builder, End};
 use image_builder::{Machine, MachineType};
 use tests::guest::{Guest, checked_image, image};
@@ -74,72 +72,4 @@ fn while_instructions_are_counted_sweeps_are_complete_and_all_counts_repeat() {
         assert!(said.contains(&format!("selftest: {what}: ")), "{said}");
     }
     assert_eq!(said, run());
-}
-
-fn bench(suite: &str, cpus: u32, icount: bool) -> Vec<Figure> {
-    let mut builder = Machine::builder().elf(&image("bench")).append(&format!("bench={suite}"));
-    if icount {
-        // Nothing comes from outside at moments of the host's.
-        builder = builder.icount().append("bench.unit=instructions ip=off ip6=off");
-    }
-    let (end, said) = run(cpus, builder);
-    assert!(end == End::Shutdown && !said.contains("ERROR"), "{said}");
-    let figures = figures::parse(&said);
-    let unit = if icount { "instructions" } else { "tsc" };
-    for figure in &figures {
-        let Figure { n, min, p50, p99, max, .. } = *figure;
-        assert!(n > 0 && min <= p50 && p50 <= p99 && p99 <= max && max > 0, "{figure:?}");
-        assert_eq!((figure.cpus, &*figure.unit), (cpus, unit));
-    }
-    figures
-}
-
-fn names(figures: &[Figure]) -> Vec<(&str, &str)> {
-    figures.iter().map(|figure| (&*figure.name, &*figure.mode)).collect()
-}
-
-#[test]
-fn each_benchmark_gives_its_figures() {
-    let threads =
-        ["clock.read", "thread.yield", "thread.wake", "timer.interrupt"].map(|name| (name, "native"));
-    assert_eq!(names(&bench("threads", 1, false)), threads);
-    let switch = [
-        ("switch.enter", "native"),
-        ("switch.leave", "guest"),
-        ("switch.rendezvous", "native"),
-        ("exit.hypercall", "guest"),
-        ("exit.cpuid", "guest"),
-        ("exit.nested_split", "guest"),
-    ];
-    assert_eq!(names(&bench("switch", 2, false)), switch);
-}
-
-#[test]
-fn a_switch_takes_the_same_few_instructions_each_time() {
-    for cpus in [1, 2, 4, 8] {
-        let figures = bench("switch", cpus, true);
-        let again = bench("switch", cpus, true);
-        assert_eq!(names(&figures), names(&again));
-        for (first, second) in figures.iter().zip(&again) {
-            if cpus == 1 {
-                assert_eq!(first, second, "counts repeat");
-            } else {
-                // QEMU runs several CPUs in turn, and an event of the host's now and then ends a turn: outliers differ.
-                assert_eq!((first.min, first.p50), (second.min, second.p50), "{first:?} {second:?}");
-            }
-        }
-        // Interrupts are off for so long on each CPU at most, however many there are.
-        let limits = [
-            ("switch.enter", 600),
-            ("switch.leave", 600),
-            ("exit.hypercall", 150),
-            ("exit.cpuid", 200),
-            ("exit.nested_split", 1500),
-        ];
-        for (name, limit) in limits {
-            let figure = figures.iter().find(|figure| figure.name == name).unwrap();
-            let most = if cpus == 1 { figure.max } else { figure.p99 };
-            assert!(most <= limit, "{figure:?}, at most {limit}");
-        }
-    }
 }

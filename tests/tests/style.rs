@@ -46,7 +46,7 @@ fn clippy_finds_nothing() {
     cargo(&["clippy", "--quiet", "--workspace", "--all-targets", "--", "-Dwarnings"], |command| {
         command.env("CARGO_TARGET_DIR", &target);
     });
-    let all = "vmm,app-kv,app-web,app-stream,app-hello,app-faults,app-bench,app-selftest";
+    let all = "vmm,bench,app-kv,app-web,app-stream,app-hello,app-faults,app-bench,app-selftest";
     for features in [all, "app-kv,app-hello"] {
         let triple = image_builder::kernel::TARGET;
         let package = ["clippy", "--quiet", "--package=kernel", "--target", triple];

@@ -1,94 +1,107 @@
 //! What a switch costs, and what exits cost once the VMM is beneath.
 
-use crate::print;
+use crate::context::{Context, Failure};
+use crate::sampler::Sampler;
+use alloc::string::ToString;
 use alloc::vec::Vec;
 use app::thread;
+use core::hint::black_box;
 use core::time::Duration;
 use machine::cpu::{self, tsc};
 use machine::paging::{self, PAGE};
 use mode::bare::{look, request};
-use mode::{Direction, Phase};
+use mode::trace::Record;
 use vmm::call::Call;
 
-/// Switches in each direction.
-const SWITCHES: usize = 500;
-/// Samples of each exit.
-const EXITS: usize = 1000;
-/// Samples of the nested fault; each takes one large leaf.
-const SPLITS: usize = 12;
 /// Bytes of a large leaf.
 const LARGE: u64 = 2 << 20;
 const DEADLINE: Duration = Duration::from_secs(20);
 
-/// Prints all figures; says why if the machine can't switch.
-pub fn run(cpus: usize) {
-    let mut samples: [Vec<u64>; 4] = Default::default();
-    for round in 0..2 * SWITCHES {
-        if let Err(error) = request(None, DEADLINE) {
-            log::error!("the machine does not switch: {error}");
-            return;
+fn refused(error: impl ToString) -> Failure {
+    Failure::Monitor(error.to_string())
+}
+
+/// Switches there and back, and takes samples of the first of each two.
+fn switches(sampler: &mut Sampler, take: fn(&mut Sampler, &Record)) -> Result<(), Failure> {
+    while sampler.wants() {
+        for there in [true, false] {
+            request(None, DEADLINE).map_err(refused)?;
+            let taken = look(|figures, _| {
+                if let Some(last) = figures.last().filter(|_| there) {
+                    take(sampler, &last);
+                }
+            });
+            taken.map_err(refused)?;
+            // Whoever was held up goes on first.
+            thread::yield_now();
         }
-        let direction = round % 2;
-        let _ = look(|figures, _| {
-            if let Some(last) = figures.last() {
-                debug_assert_eq!(last.direction == Direction::Leave, direction == 1);
-                samples[direction].extend(last.cpus.iter().map(|cpu| cpu.window()));
-                samples[2 + direction].extend(last.cpus.iter().map(|cpu| cpu.rendezvous()));
-            }
-        });
-        // Whoever was held up goes on first.
-        thread::yield_now();
     }
-    let [enter, leave, enter_wait, leave_wait] = samples;
-    let wait = [enter_wait, leave_wait].concat();
-    print("switch.enter", "native", cpus, enter);
-    print("switch.leave", "guest", cpus, leave);
-    print("switch.rendezvous", "native", cpus, wait);
-    if request(Some(Phase::Guest), DEADLINE).is_ok() {
-        let calls = look(|_, monitor| exits(|| monitor.call(Call::Version, 0, 0).unwrap_or(0)));
-        print("exit.hypercall", "guest", cpus, calls.unwrap_or_default());
-        print("exit.cpuid", "guest", cpus, exits(|| u64::from(core::arch::x86_64::__cpuid(0x4000_0000).eax)));
-        match nested_splits() {
-            Some(samples) => print("exit.nested_split", "guest", cpus, samples),
-            None => log::error!("no memory to watch"),
-        }
-        let _ = request(Some(Phase::Native), DEADLINE);
+    Ok(())
+}
+
+/// The time that interrupts are off for the switch itself, on each CPU: into the other mode than that which the machine is in.
+pub fn windows(_: &Context, sampler: &mut Sampler) -> Result<(), Failure> {
+    switches(sampler, |sampler, record| record.cpus.iter().for_each(|cpu| sampler.push(cpu.window())))
+}
+
+/// How long each CPU waited for the others.
+pub fn rendezvous(_: &Context, sampler: &mut Sampler) -> Result<(), Failure> {
+    switches(sampler, |sampler, record| record.cpus.iter().for_each(|cpu| sampler.push(cpu.rendezvous())))
+}
+
+fn undisturbed(sampler: &mut Sampler, operation: impl Fn() -> u64) {
+    while sampler.wants() {
+        let ticks = cpu::without_interrupts(|| {
+            let start = tsc();
+            black_box(operation());
+            tsc() - start
+        });
+        sampler.push(ticks);
     }
 }
 
-fn exits(operation: impl Fn() -> u64) -> Vec<u64> {
-    let sample = |_| {
-        cpu::without_interrupts(|| {
-            let start = tsc();
-            core::hint::black_box(operation());
-            tsc() - start
-        })
-    };
-    (0..EXITS).map(sample).collect()
+/// CPUID; in guest mode it exits.
+pub fn cpuid(_: &Context, sampler: &mut Sampler) -> Result<(), Failure> {
+    undisturbed(sampler, || u64::from(core::arch::x86_64::__cpuid(0x4000_0000).eax));
+    Ok(())
+}
+
+/// The hypercall that does nothing.
+pub fn hypercall(_: &Context, sampler: &mut Sampler) -> Result<(), Failure> {
+    look(|_, monitor| undisturbed(sampler, || monitor.call(Call::Version, 0, 0).unwrap_or(0)))
+        .map_err(refused)
 }
 
 /// The first write to a watched large leaf: a nested fault that splits it and resumes.
-fn nested_splits() -> Option<Vec<u64>> {
+pub fn nested_split(_: &Context, sampler: &mut Sampler) -> Result<(), Failure> {
+    // Each leaf once: as many as are wanted, and those of the warm-up.
+    const LEAVES: u64 = 6;
     let mut memory: Vec<u8> = Vec::new();
-    memory.try_reserve_exact((SPLITS + 1) * LARGE as usize).ok()?;
-    memory.resize((SPLITS + 1) * LARGE as usize, 0);
+    memory.try_reserve_exact(((LEAVES + 1) * LARGE) as usize)?;
+    memory.resize(((LEAVES + 1) * LARGE) as usize, 0);
     let first = (memory.as_ptr() as u64).next_multiple_of(LARGE);
     let offset = (first - memory.as_ptr() as u64) as usize;
-    // Large blocks of the heap lie at their physical address.
-    let mut samples = Vec::new();
-    for split in 0..SPLITS {
-        let start = first + split as u64 * LARGE;
-        if paging::translate(start) != Some(start) {
-            return None;
+    for leaf in 0..LEAVES {
+        if !sampler.wants() {
+            break;
         }
-        look(|_, monitor| monitor.call(Call::Watch, start, LARGE)).ok()?.ok()?;
-        let place = &mut memory[offset + split * LARGE as usize + 5 * PAGE as usize];
-        samples.push(cpu::without_interrupts(|| {
+        let start = first + leaf * LARGE;
+        // Large blocks of the heap lie at their physical address.
+        if paging::translate(start) != Some(start) {
+            return Err(Failure::Memory);
+        }
+        let call = |call| {
+            look(|_, monitor| monitor.call(call, start, LARGE)).map_err(refused)?.map_err(|_| Failure::Memory)
+        };
+        call(Call::Watch)?;
+        let place = &mut memory[offset + (leaf * LARGE) as usize + 5 * PAGE as usize];
+        let ticks = cpu::without_interrupts(|| {
             let begin = tsc();
-            *core::hint::black_box(place) = 1;
+            *black_box(place) = 1;
             tsc() - begin
-        }));
-        look(|_, monitor| monitor.call(Call::Unwatch, start, LARGE)).ok()?.ok()?;
+        });
+        sampler.push(ticks);
+        call(Call::Unwatch)?;
     }
-    Some(samples)
+    Ok(())
 }

@@ -200,7 +200,7 @@ pub fn access() -> Access {
 }
 
 impl Access {
-    /// Sends a fixed interrupt to the CPU that runs this. Interrupts are off. Leaves the upper half of the command register alone,
+    /// Sends a fixed interrupt to the CPU that runs this. Leaves the upper half of the command register alone,
     /// which somebody beneath whom this runs may have written for a command of his own.
     pub fn send_to_self(self, vector: u8) {
         let command = u32::from(vector) | 1 << 14 | 1 << 18;

@@ -24,14 +24,23 @@ impl StateDisk {
     }
 }
 
-/// Looks at all disks. Of those with a partition of ours the first is taken; nothing is written to any of them.
-pub fn find(bus: &Bus<'_>) -> Option<StateDisk> {
+/// Looks at all disks. That which `bench.disk=` names goes to the benchmarks, which overwrite it. Of the others, the first with a
+/// partition of ours is taken; nothing is written to any of them.
+pub fn find(bus: &Bus<'_>, command_line: &str) -> Option<StateDisk> {
+    let scratch = machine::bootinfo::setting(command_line, "bench.disk");
+    let mut is_missing = scratch.is_some();
     let mut found: Option<StateDisk> = None;
     for (number, mut disk) in bus.block().into_iter().enumerate() {
         let name = format!("disk{number}");
         let size = format!("{} MiB", disk.device.geometry().sectors >> 11);
         let driver = disk.device.name();
         log::info!("disk {number}: {size}, {driver}");
+        if scratch == Some(name.as_str()) {
+            is_missing = false;
+            let is_used = measure_with(Ok(disk));
+            note(name, driver, if is_used { "active" } else { "idle" }, size);
+            continue;
+        }
         match (state_partition(&name, &mut *disk.device), &found) {
             (Some(partition), None) => {
                 note(name.clone(), driver, "idle", format!("{size}, keeps the machine's state"));
@@ -44,7 +53,32 @@ pub fn find(bus: &Bus<'_>) -> Option<StateDisk> {
             (None, _) => note(name, driver, "idle", size),
         }
     }
+    if let Some(name) = scratch.filter(|_| is_missing) {
+        measure_with(Err(name));
+    }
     found
+}
+
+/// Gives a disk to the benchmarks, or the name of one that is not there; false if they don't take it.
+#[cfg(feature = "bench")]
+fn measure_with(disk: Result<Attached<dyn BlockDevice>, &str>) -> bool {
+    let disk = disk.map_err(|name| bench::DiskError::Missing(name.into()));
+    let taken = bench::scratch_disk(disk.map(|Attached { device, interrupt }| {
+        // It stays wired as long as the machine runs.
+        core::mem::forget(interrupt);
+        device
+    }));
+    match &taken {
+        Ok(()) => log::warn!("the benchmarks overwrite the disk named by bench.disk"),
+        Err(error) => log::error!("{error}"),
+    }
+    taken.is_ok()
+}
+
+#[cfg(not(feature = "bench"))]
+fn measure_with(_: Result<Attached<dyn BlockDevice>, &str>) -> bool {
+    log::error!("bench.disk: the benchmarks were left out of this image");
+    false
 }
 
 fn state_partition(name: &str, disk: &mut dyn BlockDevice) -> Option<Partition> {

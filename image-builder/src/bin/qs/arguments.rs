@@ -99,6 +99,9 @@ pub struct ContentOptions {
     /// Leave the VMM out
     #[arg(long)]
     without_vmm: bool,
+    /// Leave the benchmarks out, which operators can run in any image
+    #[arg(long)]
+    without_bench: bool,
     /// Who may operate the machines, as in OpenSSH's authorized_keys, perhaps with role="observe" or role="operate" before a key
     /// [default: you]
     #[arg(long, value_name = "FILE")]
@@ -116,6 +119,7 @@ impl ContentOptions {
             files: self.files.as_deref(),
             checked: self.checked,
             vmm: !self.without_vmm,
+            bench: !self.without_bench,
             operators: self.authorized_keys.as_deref(),
             host_key: !self.no_host_key,
         }
@@ -129,7 +133,7 @@ pub struct BuildOptions {
     pub app: String,
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
-    /// Where to put the image [default: APP.FORMAT, after APP what is unusual: -checked, -without-vmm]
+    /// Where to put the image [default: APP.FORMAT, after APP what is unusual: -checked, -without-vmm, -without-bench]
     #[arg(short, value_name = "FILE")]
     pub output: Option<PathBuf>,
     #[command(flatten)]
@@ -247,7 +251,7 @@ pub struct RunOptions {
     #[command(flatten)]
     pub content: ContentOptions,
     /// Boot this ELF image instead of building one
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["files", "checked", "without_vmm"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["files", "checked", "without_vmm", "without_bench"])]
     pub elf: Option<PathBuf>,
     /// Settings for the kernel's command line, such as "log=debug kv.maxmemory=64mb"
     #[arg(long, value_name = "KEY=VALUE...")]

@@ -1,0 +1,174 @@
+//! Storage: a disk that `bench.disk=` names, which is overwritten. No other is ever written to.
+
+use crate::chase::Random;
+use crate::context::{Context, Failure};
+use crate::sampler::Sampler;
+use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::vec::Vec;
+use app::sync::Mutex;
+use core::fmt;
+use drivers_api::{BlockDevice, BlockError, BlockGeometry};
+
+/// Bytes of a sector.
+const SECTOR: usize = 512;
+/// Bytes of a request in the sequential benchmarks.
+const LARGE: usize = 64 << 10;
+/// Bytes of a request in the random ones.
+const SMALL: usize = 4 << 10;
+/// Sectors that are used: 64 MiB, or the whole disk.
+const SECTORS: u64 = (64 << 20) / SECTOR as u64;
+
+/// Why there is no disk to measure with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DiskError {
+    /// None is named.
+    NotNamed,
+    /// There is none of this name.
+    Missing(String),
+    /// It can't be written to.
+    ReadOnly,
+    /// It is smaller than one large request.
+    Small,
+    /// It begins with a boot sector or a partition table: somebody's data.
+    InUse,
+    /// It fails.
+    Io(BlockError),
+}
+
+impl DiskError {
+    /// Whether something was asked for that can't be done.
+    pub fn is_fault(&self) -> bool {
+        *self != Self::NotNamed
+    }
+}
+
+impl fmt::Display for DiskError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotNamed => f.write_str("bench.disk=NAME names no disk to be overwritten"),
+            Self::Missing(name) => write!(f, "bench.disk={name}: there is no such disk"),
+            Self::ReadOnly => f.write_str("the disk named by bench.disk is read-only"),
+            Self::Small => f.write_str("the disk named by bench.disk is smaller than 64 KiB"),
+            Self::InUse => f.write_str(
+                "the disk named by bench.disk has a boot sector or a partition table: it is not overwritten",
+            ),
+            Self::Io(error) => write!(f, "the disk named by bench.disk fails: {error:?}"),
+        }
+    }
+}
+
+impl From<BlockError> for Failure {
+    fn from(error: BlockError) -> Self {
+        Self::Disk(DiskError::Io(error))
+    }
+}
+
+type Disk = Box<dyn BlockDevice>;
+
+static DISK: Mutex<Result<Disk, DiskError>> = Mutex::new(Err(DiskError::NotNamed));
+
+/// Hands over the disk that is to be overwritten, or why it can't be. Refused, it is given up.
+pub fn scratch_disk(disk: Result<Disk, DiskError>) -> Result<(), DiskError> {
+    let checked = disk.and_then(|mut disk| {
+        let mut first = [0; SECTOR];
+        disk.read(0, &mut first).map_err(DiskError::Io)?;
+        check(disk.geometry(), &first)?;
+        Ok(disk)
+    });
+    let result = checked.as_ref().map(|_| ()).map_err(Clone::clone);
+    *DISK.lock() = checked;
+    result
+}
+
+/// Whether a disk may be overwritten, by its size and its first sector.
+fn check(geometry: BlockGeometry, first: &[u8; SECTOR]) -> Result<(), DiskError> {
+    if geometry.read_only {
+        return Err(DiskError::ReadOnly);
+    }
+    if geometry.sectors < (LARGE / SECTOR) as u64 {
+        return Err(DiskError::Small);
+    }
+    // The signature of boot sectors, of MBRs and of the one that protects a GPT.
+    if first[510..] == [0x55, 0xaa] { Err(DiskError::InUse) } else { Ok(()) }
+}
+
+/// Does something with pieces of the disk, in order or anywhere.
+fn requests(
+    length: usize,
+    random: bool,
+    sampler: &mut Sampler,
+    request: fn(&mut Disk, u64, &mut [u8]) -> Result<(), BlockError>,
+    take: fn(&mut Sampler, usize, u64),
+) -> Result<(), Failure> {
+    let mut guard = DISK.lock();
+    let disk = guard.as_mut().map_err(|error| error.clone())?;
+    let mut buffer = Vec::new();
+    buffer.try_reserve_exact(length)?;
+    // Nothing that looks like a boot sector.
+    buffer.resize(length, 0xb5);
+    let pieces = disk.geometry().sectors.min(SECTORS) / (length / SECTOR) as u64;
+    let mut numbers = Random::new(1 << 20 | 5);
+    let mut next = 0;
+    while sampler.wants() {
+        let piece = if random { numbers.below(pieces) } else { next % pieces };
+        next += 1;
+        let start = machine::cpu::tsc();
+        request(disk, piece * (length / SECTOR) as u64, &mut buffer)?;
+        take(sampler, length, machine::cpu::tsc() - start);
+    }
+    Ok(())
+}
+
+fn write(disk: &mut Disk, sector: u64, buffer: &mut [u8]) -> Result<(), BlockError> {
+    disk.write(sector, buffer)
+}
+
+fn read(disk: &mut Disk, sector: u64, buffer: &mut [u8]) -> Result<(), BlockError> {
+    disk.read(sector, buffer)
+}
+
+fn rate(sampler: &mut Sampler, bytes: usize, ticks: u64) {
+    sampler.push_rate(bytes as u64, ticks);
+}
+
+fn time(sampler: &mut Sampler, _: usize, ticks: u64) {
+    sampler.push(ticks);
+}
+
+/// Large requests one after the other: writing.
+pub fn write_sequential(_: &Context, sampler: &mut Sampler) -> Result<(), Failure> {
+    requests(LARGE, false, sampler, write, rate)
+}
+
+/// Large requests one after the other: reading.
+pub fn read_sequential(_: &Context, sampler: &mut Sampler) -> Result<(), Failure> {
+    requests(LARGE, false, sampler, read, rate)
+}
+
+/// Small requests anywhere: writing.
+pub fn write_random(_: &Context, sampler: &mut Sampler) -> Result<(), Failure> {
+    requests(SMALL, true, sampler, write, time)
+}
+
+/// Small requests anywhere: reading.
+pub fn read_random(_: &Context, sampler: &mut Sampler) -> Result<(), Failure> {
+    requests(SMALL, true, sampler, read, time)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_empty_disk_is_overwritten() {
+        let geometry = BlockGeometry { sectors: 4096, read_only: false };
+        let mut first = [0; SECTOR];
+        assert_eq!(check(geometry, &first), Ok(()));
+        assert_eq!(check(BlockGeometry { read_only: true, ..geometry }, &first), Err(DiskError::ReadOnly));
+        assert_eq!(check(BlockGeometry { sectors: 127, ..geometry }, &first), Err(DiskError::Small));
+        first[510..].copy_from_slice(&[0x55, 0xaa]);
+        assert_eq!(check(geometry, &first), Err(DiskError::InUse));
+        assert_eq!(scratch_disk(Err(DiskError::NotNamed)), Err(DiskError::NotNamed));
+    }
+}
