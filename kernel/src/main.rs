@@ -49,7 +49,6 @@ fn serve(machine: machine::start::Machine) {
     let command_line: &'static str = alloc::boxed::Box::leak(machine.command_line.as_str().into());
     let found = devices::start(&machine, command_line);
     metrics::start(command_line, found.network);
-    operator::start(&machine, found);
     let free = || machine::frames::statistics().free * machine::paging::PAGE;
     let listeners = apps::APPS.iter().map(|app| app.listeners()).sum();
     let env = app::Env::new(command_line)
@@ -57,7 +56,9 @@ fn serve(machine: machine::start::Machine) {
         .with_memory(machine.memory, free)
         .with_cpus(machine::cpu::count())
         .with_listeners(listeners);
-    apps::start(alloc::boxed::Box::leak(alloc::boxed::Box::new(env)));
+    let env: &'static app::Env = alloc::boxed::Box::leak(alloc::boxed::Box::new(env));
+    operator::start(&machine, found, env);
+    apps::start(env);
     #[cfg(feature = "vmm")]
     drop(start_up);
 }

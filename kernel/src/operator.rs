@@ -2,10 +2,14 @@
 //!
 //! Every answer is a value: with `--json` one object a line, else text for people.
 
+#[cfg(feature = "bench")]
+mod bench;
 pub(crate) mod changes;
 mod devices;
 mod doctor;
 mod host_key;
+#[cfg_attr(not(feature = "bench"), expect(dead_code, reason = "measuring is the only job so far"))]
+mod jobs;
 mod mode;
 #[cfg(feature = "vmm")]
 pub(crate) mod modes;
@@ -20,6 +24,7 @@ use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
+use app::Env;
 use control::access::{Access, MAX_TEXT, PublicKey};
 use control::request::{Request, VERBS, Verb};
 use net::ssh::{Caller, Gone, Identities, Key, Operator, Output, Setting, exit, serve};
@@ -37,7 +42,7 @@ const PORT: u16 = 22;
 
 /// Starts the server, if the image has operators, there is a network to serve them on, and the machine has a host key, which
 /// may be on a disk.
-pub fn start(machine: &machine::start::Machine, found: ForOperators) {
+pub fn start(machine: &machine::start::Machine, found: ForOperators, env: &'static Env) {
     let Some(network) = found.network else {
         return log::error!(
             "control: without its network it listens nowhere; nobody can operate this machine"
@@ -60,7 +65,8 @@ pub fn start(machine: &machine::start::Machine, found: ForOperators) {
         return log::error!("the control server stays off: nobody can operate this machine");
     };
     let identities: &Identities = Box::leak(Box::new(identities(&host_key, access.operators)));
-    let setting = Setting { network, port, identities, random: drivers::entropy::fill, operator: &Machine };
+    let operator: &Machine = Box::leak(Box::new(Machine { env }));
+    let setting = Setting { network, port, identities, random: drivers::entropy::fill, operator };
     match serve(setting) {
         Ok(()) => {
             let key = PublicKey(identities.host_key());
@@ -96,7 +102,11 @@ fn identities(host_key: &[u8; 32], operators: Vec<control::access::Operator>) ->
 }
 
 /// The operator's side of this machine.
-struct Machine;
+struct Machine {
+    /// What applications are told, and benchmarks.
+    #[cfg_attr(not(feature = "bench"), expect(dead_code, reason = "for benchmarks"))]
+    env: &'static Env,
+}
 
 impl Operator for Machine {
     fn execute(&self, caller: &Caller, request: &Request, output: &mut dyn Output) -> u8 {
@@ -111,10 +121,13 @@ impl Operator for Machine {
             Verb::Events { follow } => views::ring(&machine::journal::EVENTS, *follow, json, output),
             Verb::Log { follow } => views::ring(&machine::journal::LOG, *follow, json, output),
             Verb::Top { once } => top::top(*once, json, output),
-            Verb::JobList => views::jobs(json, output),
-            Verb::JobWatch(number) | Verb::JobCancel(number) => {
-                refuse(output, json, &format!("there is no job {number}"))
-            }
+            #[cfg(feature = "bench")]
+            Verb::Bench(asked) => bench::bench(caller, self.env, asked, json, output),
+            #[cfg(not(feature = "bench"))]
+            Verb::Bench(_) => refuse(output, json, "the benchmarks were left out of this image"),
+            Verb::JobList => jobs::list(json, output),
+            Verb::JobWatch(number) => jobs::follow(*number, jobs::Follower::Watcher, json, output),
+            Verb::JobCancel(number) => jobs::cancel(caller, *number, json, output),
             Verb::DeviceList => show(output, json, &devices::list(), devices::text),
             Verb::Doctor => doctor::examine(json, output),
             Verb::Version => show(output, json, &Version::new(), Version::text),
@@ -189,6 +202,7 @@ struct Version {
     version: &'static str,
     applications: Vec<&'static str>,
     vmm: bool,
+    benchmarks: bool,
 }
 
 impl Version {
@@ -198,11 +212,14 @@ impl Version {
             version: env!("CARGO_PKG_VERSION"),
             applications: crate::apps::APPS.iter().map(|app| app.name()).collect(),
             vmm: cfg!(feature = "vmm"),
+            benchmarks: cfg!(feature = "bench"),
         }
     }
 
     fn text(&self) -> String {
         let vmm = if self.vmm { "with its VMM" } else { "without a VMM" };
-        format!("{} {}, {vmm}; applications: {}\n", self.name, self.version, self.applications.join(", "))
+        let benchmarks = if self.benchmarks { ", with benchmarks" } else { "" };
+        let applications = self.applications.join(", ");
+        format!("{} {}, {vmm}{benchmarks}; applications: {applications}\n", self.name, self.version)
     }
 }

@@ -26,6 +26,7 @@ fn lines() -> impl Iterator<Item = (String, ::control::Role)> {
             "mode" => "mode native".to_owned(),
             "job watch" | "job cancel" => format!("{verb} 1"),
             "top" => "top --once".to_owned(),
+            "bench" => "bench --list".to_owned(),
             other => other.to_owned(),
         };
         (line, *role)

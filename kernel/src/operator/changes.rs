@@ -32,6 +32,30 @@ pub fn generation() -> u64 {
     GENERATION.load(Ordering::Acquire)
 }
 
+/// Counts a change.
+pub fn count() {
+    GENERATION.fetch_add(1, Ordering::AcqRel);
+}
+
+const BUSY: &str = "busy: another change is being made";
+
+/// Begins what changes the state while nobody else does. A change that is being made is waited for, and then it is refused, as a
+/// second change would be.
+pub fn in_turn<T>(begin: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+    match TURN.try_lock() {
+        Some(_turn) => begin(),
+        None => {
+            drop(TURN.lock());
+            Err(String::from(BUSY))
+        }
+    }
+}
+
+/// Why a change would be refused whatever it is.
+pub fn busy() -> Option<String> {
+    super::jobs::exclusive().map(|number| format!("busy: job {number}"))
+}
+
 /// What a switch is answered with.
 #[derive(Serialize)]
 struct Switched {
@@ -103,21 +127,24 @@ pub fn switch(caller: &Caller, switch: &Switch, json: bool, output: &mut dyn Out
 
 fn carry_out(caller: &Caller, switch: &Switch, id: &str, what: &str, json: bool) -> Answer {
     let (status, changed, error) = match TURN.try_lock() {
-        Some(_turn) if switch.expected.is_none_or(|expected| expected == generation()) => {
-            let done = modes::carry_out(switch);
-            if done.1 {
-                GENERATION.fetch_add(1, Ordering::AcqRel);
+        Some(_turn) => match busy() {
+            Some(why) => (exit::REFUSED, false, Some(why)),
+            None if switch.expected.is_none_or(|expected| expected == generation()) => {
+                let done = modes::carry_out(switch);
+                if done.1 {
+                    count();
+                }
+                done
             }
-            done
-        }
-        Some(_turn) => {
-            let why = format!("stale: this is generation {}", generation());
-            (exit::REFUSED, false, Some(why))
-        }
+            None => {
+                let why = format!("stale: this is generation {}", generation());
+                (exit::REFUSED, false, Some(why))
+            }
+        },
         None => {
             // Answered when the other change is made, so that the answer comes with the state that holds then.
             drop(TURN.lock());
-            (exit::REFUSED, false, Some(String::from("busy: another change is being made")))
+            (exit::REFUSED, false, Some(String::from(BUSY)))
         }
     };
     if !switch.dry_run && error.is_some() {

@@ -50,9 +50,3 @@ pub fn ring(ring: &Ring, follow: bool, json: bool, output: &mut dyn Output) -> u
         thread::sleep(LOOK);
     }
 }
-
-/// What runs in the background: no command of ours does yet.
-pub fn jobs(json: bool, output: &mut dyn Output) -> u8 {
-    let told = if json { Ok(()) } else { output.out("no jobs\n") };
-    if told.is_ok() { exit::DONE } else { exit::UNKNOWN }
-}

@@ -3,6 +3,7 @@
 use crate::Role;
 use alloc::borrow::ToOwned;
 use alloc::string::String;
+use alloc::vec::Vec;
 use core::fmt;
 use core::str::FromStr;
 use core::time::Duration;
@@ -31,8 +32,14 @@ pub const VERBS: &[(&str, &str, Role, &str)] = &[
     ("events", "[--follow]", Role::Observe, "what has happened to the machine"),
     ("log", "[--follow]", Role::Observe, "the log"),
     ("top", "[--once]", Role::Observe, "a live view, each second"),
+    (
+        "bench",
+        "[NAME…] [--quick] [--detach] [--list]",
+        Role::Operate,
+        "measure in both modes, as a job; it ends with its client unless detached",
+    ),
     ("job list", "", Role::Observe, "what runs in the background"),
-    ("job watch", "ID", Role::Observe, "a job's progress until its end"),
+    ("job watch", "ID", Role::Observe, "a job's progress and results, until its end"),
     ("job cancel", "ID", Role::Operate, "end a job"),
     ("device list", "", Role::Observe, "devices and their drivers"),
     ("doctor", "", Role::Observe, "what the machine can do, and what would refuse a switch"),
@@ -65,6 +72,19 @@ pub struct Switch {
     pub expected: Option<u64>,
 }
 
+/// Measurements that are asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Bench {
+    /// Suites and benchmarks; none: everything.
+    pub names: Vec<String>,
+    /// Fewer samples.
+    pub quick: bool,
+    /// Goes on without its client.
+    pub detach: bool,
+    /// Only tell what there is.
+    pub list: bool,
+}
+
 /// What is to be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verb {
@@ -95,6 +115,8 @@ pub enum Verb {
         /// One picture only.
         once: bool,
     },
+    /// Measure.
+    Bench(Bench),
     /// Tell the jobs.
     JobList,
     /// Tell a job's progress.
@@ -148,7 +170,7 @@ impl Verb {
     /// Who may say it.
     pub fn role(&self) -> Role {
         match self {
-            Self::Switch(_) | Self::JobCancel(_) => Role::Operate,
+            Self::Switch(_) | Self::JobCancel(_) | Self::Bench(_) => Role::Operate,
             _ => Role::Observe,
         }
     }
@@ -156,7 +178,7 @@ impl Verb {
 
 /// The words behind a verb, as far as they are not taken yet.
 struct Words<'a> {
-    left: alloc::vec::Vec<&'a str>,
+    left: Vec<&'a str>,
 }
 
 impl<'a> Words<'a> {
@@ -219,6 +241,19 @@ fn switch(target: Target, words: &mut Words<'_>) -> Result<Verb, UsageError> {
     }))
 }
 
+fn bench(words: &mut Words<'_>) -> Result<Verb, UsageError> {
+    const NAME: &str = "bench takes names of letters, digits, '.' and '_'";
+    let (quick, detach, list) = (words.flag("--quick"), words.flag("--detach"), words.flag("--list"));
+    let mut names = Vec::new();
+    while let Some(name) = words.word() {
+        if !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._".contains(&byte)) {
+            return Err(UsageError::Value(NAME));
+        }
+        names.push(name.to_owned());
+    }
+    Ok(Verb::Bench(Bench { names, quick, detach, list }))
+}
+
 fn job(words: &mut Words<'_>) -> Result<Verb, UsageError> {
     const ID: &str = "job watch and job cancel take the number of a job";
     let verb: fn(u64) -> Verb = match words.word() {
@@ -255,6 +290,7 @@ impl FromStr for Request {
             Some("events") => Verb::Events { follow: words.flag("--follow") },
             Some("log") => Verb::Log { follow: words.flag("--follow") },
             Some("top") => Verb::Top { once: words.flag("--once") },
+            Some("bench") => bench(&mut words)?,
             Some("job") => job(&mut words)?,
             Some("device") => match words.word() {
                 None | Some("list") => Verb::DeviceList,
@@ -311,6 +347,17 @@ mod tests {
             ("events --follow", Verb::Events { follow: true }),
             ("log", Verb::Log { follow: false }),
             ("top --once", Verb::Top { once: true }),
+            ("bench", Verb::Bench(Bench::default())),
+            (
+                "bench threads --quick memory.copy --detach",
+                Verb::Bench(Bench {
+                    names: ["threads", "memory.copy"].map(String::from).into(),
+                    quick: true,
+                    detach: true,
+                    list: false,
+                }),
+            ),
+            ("bench --list", Verb::Bench(Bench { list: true, ..Bench::default() })),
             ("job", Verb::JobList),
             ("job list", Verb::JobList),
             ("job watch 3", Verb::JobWatch(3)),
@@ -343,6 +390,9 @@ mod tests {
             "mode guest --op a/b",
             "mode guest --expect x",
             "mode --dry-run",
+            "bench --slow",
+            "bench a/b",
+            "bench a --quick --quick",
             "job watch",
             "job watch x",
             "job start",
