@@ -110,6 +110,8 @@ fn lowers_stack_pointer(instruction: &Instruction) -> bool {
         && instruction.op_register(0) == Register::RSP
 }
 
+const PAGE: i64 = 4096;
+
 /// How far below `rbp` the stack pointer goes at most, if `rbp` is a frame pointer of a frame of known size.
 fn frame_size(instructions: &[Instruction]) -> Option<i64> {
     let is_register = |instruction: &Instruction, operand: u32, register: Register| {
@@ -122,10 +124,20 @@ fn frame_size(instructions: &[Instruction]) -> Option<i64> {
     })?;
     let mut depth = 0_i64;
     let mut deepest = 0;
-    for instruction in &instructions[prologue + 1..] {
+    let copies_rsp = |instruction: &Instruction| {
+        instruction.mnemonic() == Mnemonic::Mov
+            && is_register(instruction, 0, Register::R11)
+            && is_register(instruction, 1, Register::RSP)
+    };
+    for pair in instructions[prologue..].windows(2) {
+        let [previous, instruction] = pair else { break };
         match instruction.mnemonic() {
             Mnemonic::Push => depth += 8,
             Mnemonic::Pop => depth -= 8,
+            // A large frame is probed page by page: r11 tells how far, and the loop lowers rsp by a page.
+            Mnemonic::Sub if is_register(instruction, 0, Register::R11) && copies_rsp(previous) => {
+                depth += instruction.immediate(1) as i64 - PAGE;
+            }
             Mnemonic::Sub | Mnemonic::Add | Mnemonic::And if is_register(instruction, 0, Register::RSP) => {
                 match (instruction.mnemonic(), instruction.op_kind(1)) {
                     (Mnemonic::Sub, OpKind::Immediate8to64 | OpKind::Immediate32to64) => {
@@ -151,6 +163,15 @@ fn frame_size(instructions: &[Instruction]) -> Option<i64> {
 mod tests {
     use super::*;
 
+    /// push rbp; mov rbp, rsp; mov r11, rsp; sub r11, 0x3000; a page less and touched, until rsp is r11; mov [rbp-DEPTH], rax
+    fn probed(depth: i32) -> Vec<u8> {
+        let mut code = vec![0x55, 0x48, 0x89, 0xe5, 0x49, 0x89, 0xe3, 0x49, 0x81, 0xeb, 0, 0x30, 0, 0];
+        code.extend([0x48, 0x81, 0xec, 0, 0x10, 0, 0, 0x48, 0xc7, 0x04, 0x24, 0, 0, 0, 0, 0x4c, 0x39, 0xdc]);
+        code.extend([0x75, 0xec, 0x48, 0x89, 0x85]);
+        code.extend((-depth).to_le_bytes());
+        code
+    }
+
     #[test]
     fn accesses_below_the_stack_pointer_are_found() {
         for (code, expected, what) in [
@@ -168,6 +189,8 @@ mod tests {
                 Some(8),
                 "sub rsp, 16; mov [rbp-24], rax",
             ),
+            (&probed(0x2000), None, "a probed frame of 0x3000; mov [rbp-0x2000], rax"),
+            (&probed(0x4000), Some(34), "a probed frame of 0x3000; mov [rbp-0x4000], rax"),
             (&[0x48, 0x89, 0x45, 0xf8, 0xc3], None, "rbp as any register"),
             (&[0x88, 0x44, 0x0c, 0xff, 0xc3], Some(0), "a leaf's mov [rsp+rcx-1], al"),
             (
