@@ -116,7 +116,7 @@ fn passes(model: CpuModel, cpus: u32, image: &Path) {
     if !has_bochs(&format!("the tests inside {cpus} CPU(s), {model}")) {
         return;
     }
-    let mut settings = format!("x87=all switches={}", switches());
+    let mut settings = format!("x87=all switches={} metrics.port=off", switches());
     if model.vendor() == Vendor::Amd {
         // See `what_bochs_has_not_is_skipped`.
         settings += " skip=deliveries";

@@ -4,6 +4,7 @@
 //! is saved on the thread's own stack by whatever interrupts it, so a switch between threads need not touch it.
 
 mod join;
+mod list;
 mod scheduler;
 pub(crate) mod stack;
 mod timers;

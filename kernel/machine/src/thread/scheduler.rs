@@ -10,6 +10,7 @@
 //!
 //! Everything here runs with interrupts off.
 
+use super::list::List;
 use super::timers::{Placed, TimerHeap};
 use super::{CpuSet, Inner, Priority};
 use crate::cpu::{self, MAX_CPUS};
@@ -35,64 +36,6 @@ pub(super) const RUNNING: u8 = 0;
 pub(super) const READY: u8 = 1;
 pub(super) const BLOCKED: u8 = 2;
 pub(super) const DEAD: u8 = 3;
-
-/// A first-in-first-out list through the threads' own links.
-struct List {
-    head: Option<Arc<Inner>>,
-    tail: *const Inner,
-}
-
-// SAFETY: the tail points into the list that `head` owns; both are used under the queue's lock only.
-unsafe impl Send for List {}
-
-impl List {
-    const fn new() -> Self {
-        Self { head: None, tail: core::ptr::null() }
-    }
-
-    fn push(&mut self, thread: Arc<Inner>) {
-        let pointer = Arc::as_ptr(&thread);
-        if self.head.is_none() {
-            self.head = Some(thread);
-        } else {
-            // SAFETY: the tail is an element of this list, whose links belong to the queue's lock holder.
-            unsafe { *(*self.tail).next.get() = Some(thread) };
-        }
-        self.tail = pointer;
-    }
-
-    /// Takes out the first thread.
-    fn pop(&mut self) -> Option<Arc<Inner>> {
-        let thread = self.head.take()?;
-        // SAFETY: the link of an element of this list, under the queue's lock.
-        self.head = unsafe { (*thread.next.get()).take() };
-        Some(thread)
-    }
-
-    /// Takes out the first thread that `wanted` accepts.
-    fn take(&mut self, wanted: impl Fn(&Inner) -> bool) -> Option<Arc<Inner>> {
-        let mut previous: *const Inner = core::ptr::null();
-        let mut place: *mut Option<Arc<Inner>> = &mut self.head;
-        loop {
-            // SAFETY: `place` is the head or the link of an element, all under the queue's lock.
-            let thread = unsafe { (*place).as_ref()? };
-            if wanted(thread) {
-                break;
-            }
-            previous = Arc::as_ptr(thread);
-            place = thread.next.get();
-        }
-        // SAFETY: as above; `place` holds the wanted element.
-        unsafe {
-            let thread = (*place).take()?;
-            *place = (*thread.next.get()).take();
-            if (*place).is_none() {
-                self.tail = previous;
-            }
-            Some(thread)
-        }
-    }
-}
 
 struct RunQueue {
     lists: [List; PRIORITIES],
@@ -173,7 +116,7 @@ impl CpuState {
     }
 
     fn taken(&self, priority: usize, list: &List) {
-        if list.head.is_none() {
+        if list.is_empty() {
             self.ready.fetch_and(!(1 << priority), Ordering::Relaxed);
         }
         self.length.fetch_sub(1, Ordering::SeqCst);
@@ -186,7 +129,7 @@ impl CpuState {
             queue.lists[NORMAL].push(thread);
             self.ready.fetch_or(1 << NORMAL, Ordering::Relaxed);
         }
-        if queue.lists[LOW].head.is_none() {
+        if queue.lists[LOW].is_empty() {
             self.ready.fetch_and(!(1 << LOW), Ordering::Relaxed);
         }
     }
