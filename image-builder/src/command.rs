@@ -71,7 +71,10 @@ pub fn arguments(
 
     boot(&mut line, config, files);
     network(&mut line, config, ports);
-    line.option("-device", format!("virtio-rng-{}", bus(config.machine)));
+    // Random bytes come at moments of the host's: where instructions are counted, no two runs would be equal.
+    if !config.icount {
+        line.option("-device", format!("virtio-rng-{}", bus(config.machine)));
+    }
     if let Some(disk) = &config.disk {
         line.option("-drive", format!("if=none,id=disk0,format={},file={}", format(disk), escaped(disk)));
         line.option("-device", format!("virtio-blk-{},drive=disk0", bus(config.machine)));
@@ -229,6 +232,12 @@ mod tests {
         ] {
             assert!(line.contains(part), "{part} in {line}");
         }
+    }
+
+    #[test]
+    fn nothing_is_random_where_instructions_are_counted() {
+        let line = line(&Config { icount: true, ..Config::default() });
+        assert!(line.contains("-icount shift=0") && !line.contains("virtio-rng"), "{line}");
     }
 
     #[test]

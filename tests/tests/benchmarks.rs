@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(300);
 const MANUAL: &str = include_str!("../../kernel/doc/benchmarks.md");
 const SCHEMA: &str = include_str!("../../kernel/doc/figure.schema.json");
 /// Nothing comes from outside at moments of the host's.
-const COUNTED: &str = "bench.unit=instructions ip=off ip6=off";
+const COUNTED: &str = "bench.unit=instructions ip=off ip6=off metrics.port=off";
 
 fn run(builder: Builder, cpus: u32, settings: &str) -> String {
     let builder = builder.elf(&image("bench")).cpus(cpus).append(settings);

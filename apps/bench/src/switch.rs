@@ -6,6 +6,7 @@ use alloc::string::ToString;
 use alloc::vec::Vec;
 use app::thread;
 use core::hint::black_box;
+use core::sync::atomic::{AtomicU64, Ordering};
 use core::time::Duration;
 use machine::cpu::{self, tsc};
 use machine::paging::{self, PAGE};
@@ -74,14 +75,22 @@ pub fn hypercall(_: &Context, sampler: &mut Sampler) -> Result<(), Failure> {
 
 /// The first write to a watched large leaf: a nested fault that splits it and resumes.
 pub fn nested_split(_: &Context, sampler: &mut Sampler) -> Result<(), Failure> {
-    // Each leaf once: as many as are wanted, and those of the warm-up.
+    /// In a run: as many as are wanted, and those of the warm-up.
     const LEAVES: u64 = 6;
+    /// Since boot: what was split once stays so, and a large block of the heap begins where it began the last time.
+    const MOST: u64 = 5 * LEAVES;
+    static SPLIT: AtomicU64 = AtomicU64::new(0);
+    let split = SPLIT.fetch_add(LEAVES, Ordering::Relaxed);
+    if split >= MOST {
+        return Err(refused("it has split as many pages as it may since boot"));
+    }
+    let size = ((split + LEAVES + 1) * LARGE) as usize;
     let mut memory: Vec<u8> = Vec::new();
-    memory.try_reserve_exact(((LEAVES + 1) * LARGE) as usize)?;
-    memory.resize(((LEAVES + 1) * LARGE) as usize, 0);
+    memory.try_reserve_exact(size)?;
+    memory.resize(size, 0);
     let first = (memory.as_ptr() as u64).next_multiple_of(LARGE);
     let offset = (first - memory.as_ptr() as u64) as usize;
-    for leaf in 0..LEAVES {
+    for leaf in split..split + LEAVES {
         if !sampler.wants() {
             break;
         }
