@@ -146,7 +146,7 @@ fn no_disk_is_overwritten_by_mistake() {
 #[test]
 fn the_same_figures_come_again_where_instructions_are_counted() {
     let settings = format!("bench.quick=on {COUNTED}");
-    let once = || run(Machine::builder().icount(), 1, &settings);
+    let once = || run(Machine::builder().icount_alone(), 1, &settings);
     let first = figures(&once(), 1);
     let alone = |name: &str| !["net.", "disk.", "ipi."].iter().any(|start| name.starts_with(start));
     assert_eq!(measured(&first), manual(alone));

@@ -65,8 +65,7 @@ fn two_cpus_with_each_entry_checked() {
 #[test]
 fn while_instructions_are_counted_sweeps_are_complete_and_all_counts_repeat() {
     let run = || {
-        // Where the machine idles, time goes on at once and not by the host's clock.
-        let builder = Machine::builder().icount().qemu_arg("-icount").qemu_arg("sleep=off");
+        let builder = Machine::builder().icount_alone();
         passes(1, builder.append("sweep=exact ip=off ip6=off"))
     };
     let said = run();

@@ -65,7 +65,7 @@ fn ours(bench: &Bench<'_>, suite: Suite) -> Result<Machine, BenchError> {
         builder = builder.append("bench.quick=on");
     }
     if bench.plan.icount {
-        builder = builder.append("bench.unit=instructions ip=off ip6=off");
+        builder = builder.append("bench.unit=instructions ip=off ip6=off metrics.port=off");
     }
     Ok(builder.spawn()?)
 }
@@ -94,7 +94,12 @@ fn builder(bench: &Bench<'_>, suite: Suite) -> Result<crate::Builder, BenchError
     }
     let name = directory.file_name().expect("it has a number for a name").to_string_lossy().into_owned();
     builder = builder.named(&name, &directory);
-    Ok(if bench.plan.icount { builder.icount() } else { builder })
+    Ok(match (bench.plan.icount, bench.plan.cpus) {
+        (false, _) => builder,
+        (true, 1) => builder.icount_alone(),
+        // Of several CPUs, one that waits for another's spinning starves where idle ones don't sleep.
+        (true, _) => builder.icount(),
+    })
 }
 
 #[cfg(test)]
