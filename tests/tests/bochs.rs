@@ -241,7 +241,7 @@ fn a_switch_takes_few_instructions() {
         return;
     }
     let run = |model, cpus| {
-        let settings = "bench=switch bench.unit=instructions ip=off ip6=off";
+        let settings = "bench=switch bench.quick=on bench.unit=instructions ip=off ip6=off metrics.port=off";
         let (end, said) = counted(model, cpus, &image("bench"), settings);
         assert!(end == End::Shutdown && !said.contains("ERROR"), "{said}");
         figures::parse(&said)
