@@ -155,7 +155,13 @@ fn session(setting: &Setting, stream: &TcpStream) {
     let phase = Cell::new(Phase::Login);
     let strange = Cell::new(true);
     let line = Line {
-        stream: Tcp { stream, phase: &phase, login: Instant::now().saturating_add(LOGIN), strange: &strange },
+        stream: Tcp {
+            stream,
+            phase: &phase,
+            login: Instant::now().saturating_add(LOGIN),
+            strange: &strange,
+            held: Held::EMPTY,
+        },
         phase: &phase,
         is_gone: &|| stream.is_closed(),
     };
@@ -183,6 +189,29 @@ struct Tcp<'a> {
     login: Instant,
     /// Counted among the strangers.
     strange: &'a Cell<bool>,
+    /// What was written and not flushed.
+    held: Held,
+}
+
+/// Small pieces that go together: the identification line comes in two, and clients there are that can't read half of one.
+struct Held {
+    bytes: [u8; Self::ROOM],
+    count: usize,
+}
+
+impl Held {
+    /// The longest identification (RFC 4253, 4.2).
+    const ROOM: usize = 255;
+    const EMPTY: Self = Self { bytes: [0; Self::ROOM], count: 0 };
+
+    /// Keeps a piece, if all of it fits.
+    fn keep(&mut self, data: &[u8]) -> bool {
+        let room = self.bytes.get_mut(self.count..self.count + data.len());
+        room.map(|room| room.copy_from_slice(data)).is_some_and(|()| {
+            self.count += data.len();
+            true
+        })
+    }
 }
 
 impl Tcp<'_> {
@@ -218,6 +247,16 @@ impl Tcp<'_> {
             self.urgently(|| self.stream.runtime().block_until(deadline, poll)).ok_or(ErrorKind::TimedOut)?;
         result.map_err(|_| ErrorKind::ConnectionReset)
     }
+
+    fn send_held(&mut self) -> Result<(), ErrorKind> {
+        let Held { bytes, count } = core::mem::replace(&mut self.held, Held::EMPTY);
+        let mut rest = &bytes[..count];
+        while !rest.is_empty() {
+            let sent = self.wait(|waker| self.stream.poll_write(waker, rest))?;
+            rest = &rest[sent..];
+        }
+        Ok(())
+    }
 }
 
 impl ErrorType for Tcp<'_> {
@@ -232,10 +271,15 @@ impl Read for Tcp<'_> {
 
 impl Write for Tcp<'_> {
     async fn write(&mut self, data: &[u8]) -> Result<usize, ErrorKind> {
+        if self.held.keep(data) {
+            return Ok(data.len());
+        }
+        self.send_held()?;
         self.wait(|waker| self.stream.poll_write(waker, data))
     }
 
     async fn flush(&mut self) -> Result<(), ErrorKind> {
+        self.send_held()?;
         self.urgently(|| self.stream.runtime().flush());
         Ok(())
     }
@@ -244,6 +288,16 @@ impl Write for Tcp<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn small_pieces_are_kept_in_order_while_there_is_room() {
+        let mut held = Held::EMPTY;
+        assert!(held.keep(b"SSH-2.0-quicksilver") && held.keep(b"\r\n") && held.keep(&[7; 234]));
+        assert!(!held.keep(b"x") && held.keep(b""));
+        assert_eq!((held.count, &held.bytes[..21]), (255, &b"SSH-2.0-quicksilver\r\n"[..]));
+        let mut held = Held::EMPTY;
+        assert!(!held.keep(&[0; 256]));
+    }
 
     #[test]
     fn handshakes_come_in_a_burst_and_then_steadily() {
