@@ -15,13 +15,24 @@ pub const USAGE: u8 = 2;
 pub const REFUSED: u8 = 3;
 pub const TIMED_OUT: u8 = 6;
 
-/// Asks a machine that runs `test=pin` to switch until it was refused for the pin and has switched without. Each refusal
-/// changes nothing.
+/// Asks a machine that runs `test=pin` to switch until it was refused for the pin and has switched without.
 ///
 /// # Panics
 /// When it goes otherwise.
 pub fn meets_a_pin(guest: &Guest) {
-    const WHY: &str = "pinned by a test";
+    meets_refusals(guest, REFUSED, "pinned by a test", 1, |operator, body| {
+        assert_eq!(operator.status()["refusal"], body["error"]);
+        // Whoever waits for longer than the pin is held gets his switch.
+        operator.toggle();
+    });
+}
+
+/// Asks a machine to switch until it has so many times, and was refused so many times. Each refusal has this status and this
+/// in its reason, and changes nothing; `then` looks closer.
+///
+/// # Panics
+/// When it goes otherwise.
+pub fn meets_refusals(guest: &Guest, refusal: u8, why: &str, times: u32, then: impl Fn(&Operator, &Value)) {
     let operator = Operator::of(guest);
     let (mut refused, mut done) = (0, 0);
     wait_until("a refusal and a switch", || {
@@ -30,16 +41,14 @@ pub fn meets_a_pin(guest: &Guest) {
         match status {
             DONE => done += 1,
             _ => {
-                assert_eq!(status, REFUSED, "{body}");
-                assert!(body["error"].as_str().is_some_and(|error| error.contains(WHY)), "{body}");
+                assert_eq!(status, refusal, "{body}");
+                assert!(body["error"].as_str().is_some_and(|error| error.contains(why)), "{body}");
                 assert_eq!((&body["mode"], &body["switches"]), (&before["mode"], &before["switches"]));
-                assert_eq!(operator.status()["refusal"], body["error"]);
-                // Whoever waits for longer than the pin is held gets his switch.
-                operator.toggle();
+                then(&operator, &body);
                 refused += 1;
             }
         }
-        refused > 0 && done > 0
+        refused >= times && done >= times
     });
     assert_eq!(guest.redis_cli(&["PING"]), "PONG");
 }

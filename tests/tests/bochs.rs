@@ -11,8 +11,8 @@ use image_builder::figures;
 use image_builder::machine::End;
 use image_builder::{Machine, Vendor};
 use tests::clock::Clock as Ticks;
-use tests::guest::{self, Guest, PATIENCE, checked_image, has_bochs, image, wait_until};
-use tests::operator::{DONE, Operator, REFUSED, TIMED_OUT};
+use tests::guest::{self, Guest, PATIENCE, checked_image, has_bochs, image};
+use tests::operator::{self, Operator, REFUSED, TIMED_OUT};
 use tests::{load, slots};
 
 fn soaks() -> bool {
@@ -186,20 +186,7 @@ fn a_cpu_that_does_not_answer_is_named() {
     }
     let builder = Machine::builder().elf(&image("kv,faults")).cpus(2).append("test=deaf");
     let guest = Guest::serving(builder.bochs(Vendor::Intel));
-    let operator = Operator::of(&guest);
-    let (mut refused, mut done) = (0, 0);
-    wait_until("a refusal and a switch", || {
-        match operator.ask("mode toggle --deadline 100") {
-            (DONE, _) => done += 1,
-            (TIMED_OUT, body) => {
-                assert!(body["error"].as_str().unwrap().contains("CPU 1"), "{body}");
-                refused += 1;
-            }
-            other => panic!("{other:?}"),
-        }
-        refused > 2 && done > 2
-    });
-    assert_eq!(guest.redis_cli(&["PING"]), "PONG");
+    operator::meets_refusals(&guest, TIMED_OUT, "CPU 1", 3, |_, _| {});
 }
 
 /// What the tests in QEMU do and those in Bochs can't, with the reasons, in one place.
@@ -270,7 +257,7 @@ fn a_pin_is_named() {
         return;
     }
     let builder = Machine::builder().elf(&image("kv,faults")).append("test=pin").bochs(Vendor::Intel);
-    tests::operator::meets_a_pin(&Guest::serving(builder));
+    operator::meets_a_pin(&Guest::serving(builder));
 }
 
 #[test]

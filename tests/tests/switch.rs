@@ -12,7 +12,7 @@ use image_builder::{Machine, MachineType};
 use serde_json::{Value, json};
 use tests::clock::Clock;
 use tests::guest::{self, Guest, PATIENCE, image, wait_until};
-use tests::operator::{DONE, Operator, REFUSED, TIMED_OUT, meets_a_pin};
+use tests::operator::{DONE, Operator, REFUSED, TIMED_OUT, meets_a_pin, meets_refusals};
 use tests::{load, namespace, slots};
 
 /// Switches before anything is compared: buffers have grown to what they need.
@@ -283,25 +283,9 @@ fn a_pin_is_named_and_nothing_changes() {
 #[test]
 fn a_cpu_that_does_not_answer_is_named_and_nothing_changes() {
     let builder = Machine::builder().elf(&image("kv,faults")).cpus(2).append("test=deaf");
-    let guest = Guest::serving(builder);
-    let operator = Operator::of(&guest);
-    let (mut refused, mut done) = (0, 0);
-    wait_until("a refusal and a switch", || {
-        let before = operator.status();
-        let (status, body) = operator.ask("mode toggle --deadline 100");
-        match status {
-            DONE => done += 1,
-            TIMED_OUT => {
-                assert!(body["error"].as_str().unwrap().contains("CPU 1"), "{body}");
-                assert_eq!((&body["mode"], &body["switches"]), (&before["mode"], &before["switches"]));
-                assert_eq!(body["refusal"], body["error"]);
-                refused += 1;
-            }
-            _ => panic!("{status}: {body}"),
-        }
-        refused > 2 && done > 2
+    meets_refusals(&Guest::serving(builder), TIMED_OUT, "CPU 1", 3, |_, body| {
+        assert_eq!(body["refusal"], body["error"]);
     });
-    assert_eq!(guest.redis_cli(&["PING"]), "PONG");
 }
 
 #[test]
