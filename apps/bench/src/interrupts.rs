@@ -54,17 +54,22 @@ fn interrupt(handler: impl Fn() + Send + Sync + 'static) -> Result<(Irq, u8), Fa
     Ok((irq, vector))
 }
 
-/// From the command to the local APIC until the handler runs, on the same CPU.
-pub fn handler(_: &Context, sampler: &mut Sampler) -> Result<(), Failure> {
-    let shared = Shared::new();
-    let theirs = shared.clone();
-    let (_irq, vector) = interrupt(move || theirs.stamp())?;
+/// From the command to the local APIC until somebody has stamped, on the same CPU.
+fn until_stamped(sampler: &mut Sampler, vector: u8, shared: &Shared) {
     let apic = apic::access();
     while sampler.wants() {
         let start = tsc();
         apic.send_to_self(vector);
         sampler.push(shared.take(core::hint::spin_loop).saturating_sub(start));
     }
+}
+
+/// From the command to the local APIC until the handler runs, on the same CPU.
+pub fn handler(_: &Context, sampler: &mut Sampler) -> Result<(), Failure> {
+    let shared = Shared::new();
+    let theirs = shared.clone();
+    let (_irq, vector) = interrupt(move || theirs.stamp())?;
+    until_stamped(sampler, vector, &shared);
     Ok(())
 }
 
@@ -81,12 +86,7 @@ pub fn thread(_: &Context, sampler: &mut Sampler) -> Result<(), Failure> {
             thread.unpark();
         }
     })?;
-    let apic = apic::access();
-    while sampler.wants() {
-        let start = tsc();
-        apic.send_to_self(vector);
-        sampler.push(shared.take(core::hint::spin_loop).saturating_sub(start));
-    }
+    until_stamped(sampler, vector, &shared);
     Ok(())
 }
 
