@@ -131,9 +131,8 @@ fn collect(scrapes: u64, with_exits: bool) -> Snapshot {
         samples: source.samples,
         failures: source.failures,
     };
-    let networks = [("main", Network::Main), ("control", Network::Control)].into_iter();
-    let networks = networks.filter(|(_, network)| network.is_running());
-    let networks = networks.map(|(name, network)| (name, network.statistics())).collect();
+    let networks = Network::ALL.into_iter().filter(|network| network.is_running());
+    let networks = networks.map(|network| (network.name(), network.statistics())).collect();
     let uptime = Instant::now().as_nanos();
     Snapshot {
         build: Build { version: env!("CARGO_PKG_VERSION"), applications: names.join(",") },

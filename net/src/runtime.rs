@@ -51,14 +51,22 @@ pub enum Network {
 
 impl fmt::Display for Network {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Main => "main",
-            Self::Control => "control",
-        })
+        f.write_str(self.name())
     }
 }
 
 impl Network {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Main, Self::Control];
+
+    /// What operators call it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Main => "main",
+            Self::Control => "control",
+        }
+    }
+
     /// Starts it on a device. `random` gives unpredictable bytes; sequence numbers and ports depend on it.
     ///
     /// Addresses come later where they are asked for; sockets can be bound at once.

@@ -227,9 +227,7 @@ impl Tcp<'_> {
         }
         Ok(Instant::now().saturating_add(patience))
     }
-}
 
-impl Tcp<'_> {
     /// Does something with the network, as urgent as every thread does it: who holds its lock must not be held up. What comes
     /// after it is a stranger's key exchange, unless somebody has logged in.
     fn urgently<R>(&self, work: impl FnOnce() -> R) -> R {
