@@ -8,7 +8,6 @@ pub(crate) mod changes;
 mod devices;
 mod doctor;
 mod host_key;
-#[cfg_attr(not(feature = "bench"), expect(dead_code, reason = "measuring is the only job so far"))]
 mod jobs;
 mod mode;
 #[cfg(feature = "vmm")]
@@ -16,6 +15,7 @@ pub(crate) mod modes;
 #[cfg(not(feature = "vmm"))]
 #[path = "operator/native.rs"]
 pub(crate) mod modes;
+mod repeat;
 mod status;
 mod top;
 mod views;
@@ -116,6 +116,7 @@ impl Operator for Machine {
             Verb::Status => show(output, json, &status::Status::now(), status::Status::text),
             Verb::Mode => show(output, json, &modes::mode(), mode::Mode::text),
             Verb::Switch(switch) => changes::switch(caller, switch, json, output),
+            Verb::Repeat(asked) => repeat::toggle(caller, *asked, json, output),
             Verb::Trace => show(output, json, &modes::trace(), modes::Trace::text),
             Verb::Stats => show(output, json, &status::Counters::now(), status::Counters::text),
             Verb::Events { follow } => views::ring(&machine::journal::EVENTS, *follow, json, output),

@@ -11,9 +11,15 @@ use crate::guest::{Guest, PATIENCE, wait_until};
 
 /// Exit statuses of commands.
 pub const DONE: u8 = 0;
+pub const FAILED: u8 = 1;
 pub const USAGE: u8 = 2;
 pub const REFUSED: u8 = 3;
 pub const TIMED_OUT: u8 = 6;
+
+/// Switches that are asked for one by one.
+const ONE_BY_ONE: u64 = 200;
+/// A switch on a busy host, on average.
+const SLOWEST: Duration = Duration::from_millis(200);
 
 /// Asks a machine that runs `test=pin` to switch until it was refused for the pin and has switched without.
 ///
@@ -96,7 +102,12 @@ impl Operator {
     /// # Panics
     /// When there is none.
     pub fn ask(&self, line: &str) -> (u8, Value) {
-        let Answer { status, out, err } = self.tell(&format!("{line} --json"));
+        self.ask_for(line, PATIENCE)
+    }
+
+    fn ask_for(&self, line: &str, patience: Duration) -> (u8, Value) {
+        let answer = self.0.tell(&format!("{line} --json"), patience);
+        let Answer { status, out, err } = answer.unwrap_or_else(|error| panic!("{line}: {error}"));
         let body = serde_json::from_str(&out);
         (status, body.unwrap_or_else(|error| panic!("{line}: {error}: {out}{err}")))
     }
@@ -110,6 +121,29 @@ impl Operator {
         let (status, body) = self.ask("mode toggle --deadline 30000");
         assert_eq!(status, DONE, "{body}");
         body
+    }
+
+    /// Switches to the other mode so many times: a few for which the machine is asked one by one, then as many as are left by a job of the
+    /// machine's own, which is faster.
+    ///
+    /// # Panics
+    /// When one is refused, or counts for anything but one.
+    pub fn toggle_times(&self, times: u64) {
+        let before = self.status()["switches"].as_u64().unwrap_or_else(|| panic!("no count of switches"));
+        let is_after = |state: &Value, number: u64| {
+            assert_eq!(state["switches"], before + number);
+            assert_eq!(state["mode"], if (before + number) % 2 == 1 { "guest" } else { "native" });
+        };
+        let asked = times.min(ONE_BY_ONE);
+        for number in 1..=asked {
+            is_after(&self.toggle(), number);
+        }
+        if asked < times {
+            let line = format!("mode toggle --times {} --every 2 --deadline 30000", times - asked);
+            let (status, state) = self.ask_for(&line, PATIENCE + SLOWEST * (times - asked) as u32);
+            assert_eq!(status, DONE, "{state}");
+            is_after(&state, times);
+        }
     }
 
     /// Bytes that the heap has handed out.

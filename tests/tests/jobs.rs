@@ -10,9 +10,7 @@ use image_builder::control::{self as client, Keys, SERVICE, Target};
 use image_builder::figures;
 use serde_json::Value;
 use tests::guest::{self, Guest, wait_until};
-use tests::operator::{DONE, Operator, REFUSED, USAGE};
-
-const FAILED: u8 = 1;
+use tests::operator::{DONE, FAILED, Operator, REFUSED, USAGE};
 
 /// Takes minutes: nobody waits for its end.
 const LONG: &str = "bench --detach";
@@ -23,6 +21,20 @@ fn mode(operator: &Operator) -> String {
 
 fn generation(operator: &Operator) -> u64 {
     operator.status()["generation"].as_u64().unwrap()
+}
+
+#[test]
+fn the_machine_switches_many_times_by_itself() {
+    let guest = Guest::serving(guest::machine().cpus(2));
+    let operator = Operator::of(&guest);
+    let made = generation(&operator);
+    let told = operator.tell("mode toggle --times 25 --every 1");
+    assert_eq!(told.status, DONE, "{told:?}");
+    assert!(told.out.contains("guest") && told.out.contains("25 switches"), "{told:?}");
+    assert!(told.err.contains("[25/25] switches\n"), "{told:?}");
+    // All of it is one change.
+    assert_eq!((mode(&operator).as_str(), generation(&operator)), ("guest", made + 1));
+    guest.assert_serving();
 }
 
 /// A job, as the list has it.

@@ -12,7 +12,7 @@ use image_builder::{Machine, MachineType};
 use serde_json::{Value, json};
 use tests::clock::Clock;
 use tests::guest::{self, Guest, PATIENCE, image, wait_until};
-use tests::operator::{DONE, Operator, REFUSED, TIMED_OUT, meets_a_pin, meets_refusals};
+use tests::operator::{DONE, FAILED, Operator, REFUSED, TIMED_OUT, meets_a_pin, meets_refusals};
 use tests::{load, namespace, slots};
 
 /// Switches before anything is compared: buffers have grown to what they need.
@@ -22,7 +22,7 @@ const WARM_UP: u64 = 50;
 const SHARE: u64 = 50;
 
 fn switches() -> u64 {
-    if std::env::var_os("QS_SOAK").is_some() { 100_000 } else { 2_000 }
+    if tests::soaks() { 100_000 } else { 2_000 }
 }
 
 const MODELS: [&str; 2] = ["max", "EPYC"];
@@ -157,17 +157,11 @@ fn under_load(guest: &Guest, total: u64) {
     loaded(&mut || drop(operator.status()));
     let native = told();
     loaded(&mut || {
-        for _ in 0..WARM_UP {
-            operator.toggle();
-        }
+        operator.toggle_times(WARM_UP);
     });
     let (heap, free) = (operator.heap(), free(&operator));
     loaded(&mut || {
-        for number in 1..=total {
-            let state = operator.toggle();
-            assert_eq!(state["switches"], WARM_UP + number);
-            assert_eq!(state["mode"], if number % 2 == 1 { "guest" } else { "native" });
-        }
+        operator.toggle_times(total);
     });
     assert!(told() > native);
     guest.assert_serving();
@@ -307,6 +301,9 @@ fn where_there_can_be_no_vmm_the_system_serves_on() {
         assert!(state["unavailable"].as_str().unwrap().contains(reason), "{state}");
         assert_eq!(state["refusal"], state["unavailable"]);
         assert_eq!(operator.ask("mode native").0, DONE, "it is");
+        let (status, body) = operator.ask("mode toggle --times 3");
+        let why = body["error"].as_str().unwrap();
+        assert!(status == FAILED && why.contains("after 0 switches") && why.contains(reason), "{body}");
         guest.assert_well();
     }
 }

@@ -12,6 +12,8 @@ use core::time::Duration;
 pub const DEADLINE: Duration = Duration::from_secs(1);
 /// The longest a command may ask for.
 pub const LONGEST: Duration = Duration::from_secs(60);
+/// The most switches a command may ask for.
+pub const MOST: u64 = 1_000_000_000;
 /// The longest command line, in bytes.
 pub const MAX_COMMAND: usize = 1024;
 /// The longest operation ID, in characters.
@@ -26,6 +28,12 @@ pub const VERBS: &[(&str, &str, Role, &str)] = &[
         "[native|guest|toggle] [--dry-run] [--deadline MS] [--op ID] [--expect GENERATION]",
         Role::Operate,
         "switch; alone, tell the mode",
+    ),
+    (
+        "mode toggle --times",
+        "N [--every MS] [--deadline MS]",
+        Role::Operate,
+        "switch so many times, as a job; it ends with its client",
     ),
     ("trace", "", Role::Observe, "when each CPU did what in the last switches"),
     ("stats", "", Role::Observe, "counters"),
@@ -72,6 +80,18 @@ pub struct Switch {
     pub expected: Option<u64>,
 }
 
+/// Switches that are asked for: to the other mode each time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Repeat {
+    /// So many, 1 to [`MOST`].
+    pub times: u64,
+    /// From the beginning of one to that of the next, a whole number of milliseconds up to [`LONGEST`]; the next waits for the end of one
+    /// that takes longer.
+    pub every: Duration,
+    /// The deadline of each, as [`Switch::deadline`].
+    pub deadline: Duration,
+}
+
 /// Measurements that are asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Bench {
@@ -96,6 +116,8 @@ pub enum Verb {
     Mode,
     /// Change the mode.
     Switch(Switch),
+    /// Change the mode over and over.
+    Repeat(Repeat),
     /// Tell when each CPU did what in the last switches.
     Trace,
     /// Tell the counters.
@@ -170,7 +192,7 @@ impl Verb {
     /// Who may say it.
     pub fn role(&self) -> Role {
         match self {
-            Self::Switch(_) | Self::JobCancel(_) | Self::Bench(_) => Role::Operate,
+            Self::Switch(_) | Self::Repeat(_) | Self::JobCancel(_) | Self::Bench(_) => Role::Operate,
             _ => Role::Observe,
         }
     }
@@ -217,18 +239,45 @@ fn number(word: &str, what: &'static str) -> Result<u64, UsageError> {
     if word.starts_with('+') { None } else { word.parse().ok() }.ok_or(UsageError::Value(what))
 }
 
+/// A time of at most [`LONGEST`].
+fn milliseconds(
+    words: &mut Words<'_>,
+    name: &str,
+    what: &'static str,
+) -> Result<Option<Duration>, UsageError> {
+    match words.number(name, what)?.map(Duration::from_millis) {
+        Some(time) if time > LONGEST => Err(UsageError::Value(what)),
+        time => Ok(time),
+    }
+}
+
+fn deadline(words: &mut Words<'_>) -> Result<Duration, UsageError> {
+    let asked = milliseconds(words, "--deadline", "--deadline takes milliseconds, 0 to 60000")?;
+    Ok(asked.unwrap_or(DEADLINE))
+}
+
+fn repeat(times: u64, words: &mut Words<'_>) -> Result<Verb, UsageError> {
+    let every = milliseconds(words, "--every", "--every takes milliseconds, 0 to 60000")?.unwrap_or_default();
+    Ok(Verb::Repeat(Repeat { times, every, deadline: deadline(words)? }))
+}
+
+fn toggle(words: &mut Words<'_>) -> Result<Verb, UsageError> {
+    const TIMES: &str = "--times takes a number, 1 to 1000000000";
+    match words.number("--times", TIMES)? {
+        Some(times @ 1..=MOST) => repeat(times, words),
+        Some(_) => Err(UsageError::Value(TIMES)),
+        None => switch(Target::Toggle, words),
+    }
+}
+
 fn switch(target: Target, words: &mut Words<'_>) -> Result<Verb, UsageError> {
-    const MILLISECONDS: &str = "--deadline takes milliseconds, 0 to 60000";
     const ID: &str = "--op takes an ID of up to 64 letters, digits, '-', '_' and '.'";
-    let deadline = words.number("--deadline", MILLISECONDS)?.map_or(DEADLINE, Duration::from_millis);
+    let deadline = deadline(words)?;
     let operation = words.value("--op");
     let is_id = |id: &str| {
         let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
         !id.is_empty() && id.len() <= MAX_ID && id.bytes().all(fits)
     };
-    if deadline > LONGEST {
-        return Err(UsageError::Value(MILLISECONDS));
-    }
     if operation.is_some_and(|id| !is_id(id)) {
         return Err(UsageError::Value(ID));
     }
@@ -282,7 +331,7 @@ impl FromStr for Request {
                 None => Verb::Mode,
                 Some("native") => switch(Target::Native, &mut words)?,
                 Some("guest") => switch(Target::Guest, &mut words)?,
-                Some("toggle") => switch(Target::Toggle, &mut words)?,
+                Some("toggle") => toggle(&mut words)?,
                 Some(other) => return Err(UsageError::Unexpected(other.to_owned())),
             },
             Some("trace") => Verb::Trace,
@@ -342,6 +391,14 @@ mod tests {
                     ..switch(Target::Guest)
                 }),
             ),
+            (
+                "mode toggle --times 3",
+                Verb::Repeat(Repeat { times: 3, every: Duration::ZERO, deadline: DEADLINE }),
+            ),
+            (
+                "mode toggle --every 5 --times=1000000000 --deadline 60000",
+                Verb::Repeat(Repeat { times: MOST, every: Duration::from_millis(5), deadline: LONGEST }),
+            ),
             ("trace", Verb::Trace),
             ("stats", Verb::Stats),
             ("events --follow", Verb::Events { follow: true }),
@@ -390,6 +447,14 @@ mod tests {
             "mode guest --op a/b",
             "mode guest --expect x",
             "mode --dry-run",
+            "mode toggle --times",
+            "mode toggle --times 0",
+            "mode toggle --times 1000000001",
+            "mode toggle --times 2 --dry-run",
+            "mode toggle --times 2 --op a",
+            "mode toggle --times 2 --every 60001",
+            "mode toggle --every 2",
+            "mode guest --times 2",
             "bench --slow",
             "bench a/b",
             "bench a --quick --quick",
@@ -413,6 +478,7 @@ mod tests {
         for (name, _, role, _) in VERBS {
             let line = match *name {
                 "mode" => "mode toggle".to_owned(),
+                "mode toggle --times" => "mode toggle --times 2".to_owned(),
                 "job watch" | "job cancel" => alloc::format!("{name} 1"),
                 other => other.to_owned(),
             };

@@ -1,0 +1,51 @@
+//! Many switches, as a job: for whoever wants to see under load what one costs, and that none of them is noticed.
+
+use super::jobs::{self, Follower, Handle};
+use super::{modes, refuse};
+use alloc::format;
+use control::jobs::{Said, State};
+use control::request::{Repeat, Switch, Target};
+use core::time::Duration;
+use machine::thread::{self, Builder};
+use machine::time::Instant;
+use net::ssh::{Caller, Output};
+
+/// Progress is told so many times.
+const TOLD: u64 = 100;
+
+/// Switches over and over until it has done so as often as asked, one is refused, or the job is cancelled. What is told at the end
+/// is the state then.
+pub fn toggle(caller: &Caller, asked: Repeat, json: bool, output: &mut dyn Output) -> u8 {
+    let what = format!("mode toggle --times {}", asked.times);
+    match jobs::start(caller, &what, true, Builder::new("toggle"), move |handle| work(handle, asked)) {
+        Ok(job) => jobs::follow(job, Follower::Owner, json, output),
+        Err(why) => refuse(output, json, &why),
+    }
+}
+
+fn work(handle: &Handle, Repeat { times, every, deadline }: Repeat) -> State {
+    let switch = Switch { target: Target::Toggle, dry_run: false, deadline, operation: None, expected: None };
+    let mut next = Instant::now();
+    for done in 0..times {
+        if handle.is_cancelled() {
+            return State::Cancelled;
+        }
+        if let (_, _, Some(why)) = modes::carry_out(&switch) {
+            return State::Failed(format!("after {done} switches: {why}"));
+        }
+        if (done + 1) % times.div_ceil(TOLD) == 0 {
+            handle.progress((done + 1) as usize, times as usize, "switches");
+        }
+        let now = Instant::now();
+        next = next.saturating_add(every).max(now);
+        match next.saturating_since(now) {
+            // Whoever else wants the CPU has it in between.
+            Duration::ZERO => thread::yield_now(),
+            left => thread::sleep(left),
+        }
+    }
+    let mode = modes::mode();
+    let json = serde_json::to_string(&mode).unwrap_or_default() + "\n";
+    handle.say(Said::Result { json, text: mode.text() });
+    State::Done
+}
