@@ -143,10 +143,14 @@ fn show<T: Serialize>(output: &mut dyn Output, json: bool, value: &T, text: impl
 }
 
 /// One JSON object, one line.
-fn line<T: Serialize>(output: &mut dyn Output, value: &T) -> Result<(), Gone> {
+fn object<T: Serialize>(value: &T) -> String {
     // Our values have no keys but strings, and nothing that fails to be written.
-    let text = serde_json::to_string(value).unwrap_or_default();
-    output.out(&(text + "\n"))
+    serde_json::to_string(value).unwrap_or_default() + "\n"
+}
+
+/// Tells a value as [`object`].
+fn line<T: Serialize>(output: &mut dyn Output, value: &T) -> Result<(), Gone> {
+    output.out(&object(value))
 }
 
 /// Says why not.

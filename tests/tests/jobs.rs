@@ -23,6 +23,13 @@ fn generation(operator: &Operator) -> u64 {
     operator.status()["generation"].as_u64().unwrap()
 }
 
+/// A job, as the list has it.
+fn job(operator: &Operator, number: u64) -> Value {
+    let told = operator.tell("job list --json");
+    let mut jobs = told.out.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    jobs.find(|job| job["job"] == number).unwrap_or_else(|| panic!("{number}: {told:?}"))
+}
+
 #[test]
 fn the_machine_switches_many_times_by_itself() {
     let guest = Guest::serving(guest::machine().cpus(2));
@@ -37,11 +44,31 @@ fn the_machine_switches_many_times_by_itself() {
     guest.assert_serving();
 }
 
-/// A job, as the list has it.
-fn job(operator: &Operator, number: u64) -> Value {
-    let told = operator.tell("job list --json");
-    let mut jobs = told.out.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-    jobs.find(|job| job["job"] == number).unwrap_or_else(|| panic!("{number}: {told:?}"))
+/// The next switch is far away when the job is cancelled, or when there is none.
+#[test]
+fn many_switches_end_without_waiting_for_the_next() {
+    const EVERY: u64 = 60_000;
+    let guest = Guest::serving(guest::machine().cpus(1));
+    let operator = Operator::of(&guest);
+    let line = |times| format!("mode toggle --times {times} --every {EVERY}");
+    let ended_before_the_next = |number| {
+        let job = job(&operator, number);
+        let [began, ended] = ["began_ms", "ended_ms"].map(|moment| job[moment].as_u64().unwrap());
+        assert!(ended < began + EVERY, "{job}");
+    };
+    assert_eq!(operator.tell(&line(1)).status, DONE);
+    ended_before_the_next(1);
+    let other = Operator::of(&guest);
+    thread::scope(|scope| {
+        let owner = scope.spawn(|| other.tell(&line(2)));
+        wait_until("the first switch", || mode(&operator) == "native");
+        assert_eq!(operator.tell("job cancel 2").status, DONE);
+        let told = owner.join().unwrap();
+        assert!(told.status == FAILED && told.err.contains("job 2 was cancelled"), "{told:?}");
+    });
+    ended_before_the_next(2);
+    assert_eq!(mode(&operator), "native");
+    guest.assert_well();
 }
 
 #[test]

@@ -15,7 +15,7 @@ use net::ssh::{Caller, Output, exit};
 use serde::Serialize;
 
 static JOBS: Mutex<Jobs> = Mutex::new(Jobs::new());
-/// A job has said something, or has ended.
+/// A job has said something, is to end, or has ended.
 static CHANGED: Condvar = Condvar::new();
 /// How often a watcher looks whether somebody still watches.
 const LOOK: Duration = Duration::from_millis(200);
@@ -40,6 +40,14 @@ impl Handle {
     /// Whether it is to end.
     pub fn is_cancelled(&self) -> bool {
         JOBS.lock().is_cancelled(self.0)
+    }
+
+    /// Waits until a time, or until it is to end.
+    pub fn wait_until(&self, time: Instant) {
+        let mut jobs = JOBS.lock();
+        while !jobs.is_cancelled(self.0) && Instant::now() < time {
+            (jobs, _) = CHANGED.wait_until(jobs, time);
+        }
     }
 }
 
@@ -223,6 +231,7 @@ pub fn follow(number: u64, follower: Follower, json: bool, output: &mut dyn Outp
             if follower == Follower::Owner {
                 // Where it has ended meanwhile there is nothing to cancel.
                 let _ = JOBS.lock().cancel(number);
+                CHANGED.notify_all();
             }
             return exit::UNKNOWN;
         }

@@ -1,16 +1,15 @@
 //! Many switches, as a job: for whoever wants to see under load what one costs, and that none of them is noticed.
 
 use super::jobs::{self, Follower, Handle};
-use super::{modes, refuse};
+use super::{modes, object, refuse};
 use alloc::format;
 use control::jobs::{Said, State};
 use control::request::{Repeat, Switch, Target};
-use core::time::Duration;
 use machine::thread::{self, Builder};
 use machine::time::Instant;
 use net::ssh::{Caller, Output};
 
-/// Progress is told so many times.
+/// Progress is told so many times at most, and at the end.
 const TOLD: u64 = 100;
 
 /// Switches over and over until it has done so as often as asked, one is refused, or the job is cancelled. What is told at the end
@@ -25,27 +24,24 @@ pub fn toggle(caller: &Caller, asked: Repeat, json: bool, output: &mut dyn Outpu
 
 fn work(handle: &Handle, Repeat { times, every, deadline }: Repeat) -> State {
     let switch = Switch { target: Target::Toggle, dry_run: false, deadline, operation: None, expected: None };
+    let step = times.div_ceil(TOLD);
     let mut next = Instant::now();
-    for done in 0..times {
+    for number in 1..=times {
+        handle.wait_until(next);
         if handle.is_cancelled() {
             return State::Cancelled;
         }
         if let (_, _, Some(why)) = modes::carry_out(&switch) {
-            return State::Failed(format!("after {done} switches: {why}"));
+            return State::Failed(format!("after {} switches: {why}", number - 1));
         }
-        if (done + 1) % times.div_ceil(TOLD) == 0 {
-            handle.progress((done + 1) as usize, times as usize, "switches");
+        if number % step == 0 || number == times {
+            handle.progress(number as usize, times as usize, "switches");
         }
-        let now = Instant::now();
-        next = next.saturating_add(every).max(now);
-        match next.saturating_since(now) {
-            // Whoever else wants the CPU has it in between.
-            Duration::ZERO => thread::yield_now(),
-            left => thread::sleep(left),
-        }
+        next = next.saturating_add(every).max(Instant::now());
+        // Whoever else wants the CPU has it in between.
+        thread::yield_now();
     }
     let mode = modes::mode();
-    let json = serde_json::to_string(&mode).unwrap_or_default() + "\n";
-    handle.say(Said::Result { json, text: mode.text() });
+    handle.say(Said::Result { json: object(&mode), text: mode.text() });
     State::Done
 }
