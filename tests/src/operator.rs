@@ -94,7 +94,11 @@ impl Operator {
     /// # Panics
     /// When it says nothing.
     pub fn tell(&self, line: &str) -> Answer {
-        self.0.tell(line, PATIENCE).unwrap_or_else(|error| panic!("{line}: {error}"))
+        self.tell_for(line, PATIENCE)
+    }
+
+    fn tell_for(&self, line: &str, patience: Duration) -> Answer {
+        self.0.tell(line, patience).unwrap_or_else(|error| panic!("{line}: {error}"))
     }
 
     /// A command's status and answer.
@@ -106,8 +110,7 @@ impl Operator {
     }
 
     fn ask_for(&self, line: &str, patience: Duration) -> (u8, Value) {
-        let answer = self.0.tell(&format!("{line} --json"), patience);
-        let Answer { status, out, err } = answer.unwrap_or_else(|error| panic!("{line}: {error}"));
+        let Answer { status, out, err } = self.tell_for(&format!("{line} --json"), patience);
         let body = serde_json::from_str(&out);
         (status, body.unwrap_or_else(|error| panic!("{line}: {error}: {out}{err}")))
     }

@@ -15,7 +15,7 @@ use tests::guest::{self, Guest, PATIENCE, checked_image, has_bochs, image};
 use tests::operator::{self, Operator, REFUSED, TIMED_OUT};
 use tests::{load, slots};
 
-/// Switches of each machine under the register checker, and again by an operator over the network.
+/// Switches of each machine under the register checker, and again under load, by an operator and a job of his.
 fn switches() -> u64 {
     if tests::soaks() { 20_000 } else { 500 }
 }
