@@ -25,15 +25,9 @@ pub const VERBS: &[(&str, &str, Role, &str)] = &[
     ("status", "", Role::Observe, "mode, CPUs, memory, network, the last switch"),
     (
         "mode",
-        "[native|guest|toggle] [--dry-run] [--deadline MS] [--op ID] [--expect GENERATION]",
+        "[native|guest|toggle] [--dry-run] [--deadline MS] [--op ID] [--expect GENERATION] [--times N [--every MS]]",
         Role::Operate,
-        "switch; alone, tell the mode",
-    ),
-    (
-        "mode toggle --times",
-        "N [--every MS] [--deadline MS]",
-        Role::Operate,
-        "switch so many times, as a job; it ends with its client",
+        "switch; alone, tell the mode; toggle --times: so often, as a job that ends with its client",
     ),
     ("trace", "", Role::Observe, "when each CPU did what in the last switches"),
     ("stats", "", Role::Observe, "counters"),
@@ -478,7 +472,6 @@ mod tests {
         for (name, _, role, _) in VERBS {
             let line = match *name {
                 "mode" => "mode toggle".to_owned(),
-                "mode toggle --times" => "mode toggle --times 2".to_owned(),
                 "job watch" | "job cancel" => alloc::format!("{name} 1"),
                 other => other.to_owned(),
             };
