@@ -21,8 +21,9 @@ pub fn timer(_: &Context, sampler: &mut Sampler) -> Result<(), Failure> {
     let napping = |_: &Shared| thread::sleep(NAP);
     let _sleeper = Partner::new(&Shared::new(), FIRST_CPU, Priority::Low, napping)?;
     while sampler.wants() {
-        // Lets the sleeper go to sleep again, then watches the clock for longer than it sleeps.
-        thread::sleep(2 * NAP);
+        // Lets the sleeper go to sleep again, then watches the clock for longer than it sleeps. The half puts its interrupt into the
+        // middle of that: in step with it, this thread would be woken by the same one.
+        thread::sleep(2 * NAP + NAP / 2);
         let end = Instant::now().saturating_add(2 * NAP);
         let (mut last, mut gap) = (tsc(), 0);
         while Instant::now() < end {

@@ -1,6 +1,7 @@
 //! Memory: the kernels of STREAM, and the latency of loads that depend on each other.
 
 use crate::chase::{self, LINE};
+use crate::compute::round;
 use crate::context::{Context, Failure};
 use crate::sampler::Sampler;
 use alloc::vec::Vec;
@@ -54,6 +55,7 @@ fn stream(
     written: fn(&Arrays) -> &[f64],
 ) -> Result<(), Failure> {
     let mut arrays = Arrays::new(context)?;
+    round();
     forget();
     kernel(&mut arrays);
     forget();

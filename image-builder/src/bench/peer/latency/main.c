@@ -137,6 +137,9 @@ int main(int argc, char **argv)
     struct sched_param priority = {.sched_priority = NORMAL};
     if (sched_setaffinity(0, sizeof first, &first) != 0 || sched_setscheduler(0, SCHED_FIFO, &priority) != 0)
         perror("latency");
+    /* A rounded result, as nearly all floating point leaves one (MXCSR.PE): without, QEMU computes bit by bit. */
+    volatile double third = 1.0;
+    third /= 3.0;
     int failed = 0;
     for (size_t i = 0; i < sizeof suites / sizeof *suites; i++) {
         if (strcmp(suites[i].name, argv[1]) != 0)

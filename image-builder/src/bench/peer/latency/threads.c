@@ -334,10 +334,15 @@ static int page_fault(const struct context *context, struct sampler *sampler)
     return 0;
 }
 
+static void sleep_for(long microseconds)
+{
+    struct timespec time = {0, microseconds * 1000};
+    nanosleep(&time, NULL);
+}
+
 static void nap(void)
 {
-    struct timespec time = {0, NAP * 1000};
-    nanosleep(&time, NULL);
+    sleep_for(NAP);
 }
 
 /* A timer interrupt that makes a sleeper of lower priority ready, seen as a gap between two readings of the clock. */
@@ -347,8 +352,8 @@ static int timer(const struct context *context, struct sampler *sampler)
     if (start(&partner, 0, LOW, nap) != 0)
         return -1;
     while (wants(sampler)) {
-        nap();
-        nap();
+        /* The half puts the sleeper's interrupt into the middle: in step with it, the same one would wake both. */
+        sleep_for(2 * NAP + NAP / 2);
         uint64_t last = tsc(), end = last + 2 * NAP * (context->hertz / 1000000), gap = 0;
         while (last < end) {
             uint64_t now = tsc();
