@@ -220,10 +220,10 @@ pub(crate) fn map_window(window_address: u64, physical: u64, bytes: u64) -> Resu
     lock(|| map_range(root(), window_address, window_address + bytes, physical, Rights::READ_WRITE, PAGE))
 }
 
-/// Changes the rights of identity-mapped pages and tells all CPUs. Interrupts are on, or only this CPU runs.
-pub(crate) fn protect(start: u64, bytes: u64, rights: Rights) -> Result<(), MapError> {
-    lock(|| map_range(root(), start, start + bytes, start, rights, PAGE))?;
-    shootdown();
+/// Changes the rights of an identity-mapped page and tells all CPUs. Interrupts are on, or only this CPU runs.
+pub(crate) fn protect(page: u64, rights: Rights) -> Result<(), MapError> {
+    lock(|| map_range(root(), page, page + PAGE, page, rights, PAGE))?;
+    shootdown_page(page);
     Ok(())
 }
 
@@ -238,22 +238,45 @@ fn flush_local() {
     }
 }
 
+/// Flushes this CPU's translations of one address, or with [`ALL`] everything.
+fn flush(stale: u64) {
+    if stale == ALL {
+        return flush_local();
+    }
+    // SAFETY: INVLPG only flushes: global translations too, and those of a large page that has been split (APM vol. 2, 5.5.2).
+    unsafe { asm!("invlpg [{}]", in(reg) stale, options(nostack)) };
+}
+
 static SHOOTDOWN: AtomicBool = AtomicBool::new(false);
 static PENDING: AtomicU64 = AtomicU64::new(0);
+/// What the others flush: an address, or [`ALL`].
+static STALE: AtomicU64 = AtomicU64::new(ALL);
+/// Not an address in any window.
+const ALL: u64 = u64::MAX;
 
 /// Flushes every CPU's translations and returns when all have done it.
 pub fn shootdown() {
+    flush_everywhere(ALL);
+}
+
+/// The same of one page: what else the CPUs know they keep.
+fn shootdown_page(address: u64) {
+    flush_everywhere(address);
+}
+
+fn flush_everywhere(stale: u64) {
     debug_assert!(cpu::count() == 1 || cpu::interrupts_enabled(), "two initiators would wait for each other");
     while SHOOTDOWN.swap(true, Ordering::Acquire) {
         core::hint::spin_loop();
     }
     cpu::without_interrupts(|| {
         let me = cpu::id();
+        STALE.store(stale, Ordering::Relaxed);
         PENDING.store(((1u128 << cpu::count()) - 1) as u64 & !(1 << me), Ordering::Release);
         for other in (0..cpu::count()).filter(|&other| other != me) {
             apic::send(crate::smp::apic_id(other), apic::SHOOTDOWN_VECTOR);
         }
-        flush_local();
+        flush(stale);
     });
     while PENDING.load(Ordering::Acquire) != 0 {
         core::hint::spin_loop();
@@ -262,7 +285,7 @@ pub fn shootdown() {
 }
 
 pub(crate) fn shootdown_interrupt() {
-    flush_local();
+    flush(STALE.load(Ordering::Relaxed));
     PENDING.fetch_and(!(1 << cpu::id()), Ordering::AcqRel);
 }
 

@@ -4,7 +4,7 @@
 //! invalid opcode or a general protection fault at one goes on at the other.
 
 use crate::frames;
-use crate::paging::{self, PAGE, Rights};
+use crate::paging::{self, Rights};
 use crate::traps::TrapFrame;
 use core::arch::asm;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -76,7 +76,7 @@ pub unsafe fn beyond_text(instruction: &[u8]) -> Option<u64> {
         core::ptr::copy_nonoverlapping(instruction.as_ptr(), page as *mut u8, length);
         (page as *mut u8).add(length).write(RET);
     }
-    let executable = paging::protect(page, PAGE, Rights::READ_EXECUTE).is_ok();
+    let executable = paging::protect(page, Rights::READ_EXECUTE).is_ok();
     let mut vector = None;
     if executable {
         BEYOND.store(page, Ordering::Relaxed);
@@ -88,7 +88,7 @@ pub unsafe fn beyond_text(instruction: &[u8]) -> Option<u64> {
         vector = Some(raised);
         BEYOND.store(0, Ordering::Relaxed);
     }
-    if paging::protect(page, PAGE, Rights::READ_WRITE).is_ok() {
+    if paging::protect(page, Rights::READ_WRITE).is_ok() {
         frames::free(page, 0);
     }
     vector

@@ -70,7 +70,7 @@ pub(crate) fn start(madt: &MadtInfo, limit: usize) {
         };
         APIC_IDS[number].store(entry.apic_id, Ordering::Relaxed);
         let arrival = Box::into_raw(Box::new(Arrival { block, tables }));
-        let protect = |rights| paging::protect(TRAMPOLINE, paging::PAGE, rights);
+        let protect = |rights| paging::protect(TRAMPOLINE, rights);
         // SAFETY: the fields of the copied trampoline; no CPU runs it now.
         unsafe {
             field(&raw const trampoline_cr3).write(paging::root());

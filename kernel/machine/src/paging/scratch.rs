@@ -4,7 +4,7 @@
 //! in last words.
 
 use super::{GLOBAL, PRESENT};
-use super::{MapError, PAGE, Rights, lock, root, set_leaf, shootdown, translate};
+use super::{MapError, PAGE, Rights, lock, root, set_leaf, shootdown_page, translate};
 use crate::frames;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -49,7 +49,7 @@ impl Scratch {
     /// Changes what may be done with it, on all CPUs when this returns. Interrupts are on.
     pub fn protect(&self, rights: Rights) -> Result<(), MapError> {
         self.map(rights)?;
-        shootdown();
+        shootdown_page(WINDOW);
         Ok(())
     }
 
@@ -57,7 +57,7 @@ impl Scratch {
     pub fn unmap(&self) {
         // Fails only where there are no tables yet, and so nothing to unmap.
         let _ = lock(|| set_leaf(root(), WINDOW, PAGE, 0));
-        shootdown();
+        shootdown_page(WINDOW);
     }
 
     /// Reads its first word. Unmapped, it is mapped on demand: a page fault comes and goes.
