@@ -49,6 +49,8 @@ pub struct Frames<'a, P> {
     memory: P,
     state: &'a mut [u8],
     lists: [[u64; ORDERS]; 2],
+    /// A bit for each order whose list has a block.
+    filled: [u32; 2],
     statistics: FrameStatistics,
 }
 
@@ -77,7 +79,13 @@ impl<'a, P: PhysicalWords> Frames<'a, P> {
     /// An allocator that manages nothing yet. `state` has [`state_bytes`] bytes and lies outside usable memory.
     pub fn new(memory: P, state: &'a mut [u8]) -> Self {
         state.fill(NONE);
-        Self { memory, state, lists: [[NIL; ORDERS]; 2], statistics: FrameStatistics { total: 0, free: 0 } }
+        Self {
+            memory,
+            state,
+            lists: [[NIL; ORDERS]; 2],
+            filled: [0; 2],
+            statistics: FrameStatistics { total: 0, free: 0 },
+        }
     }
 
     /// Takes over the map's usable memory within a range. Each frame once, and it must be mapped by now.
@@ -101,6 +109,7 @@ impl<'a, P: PhysicalWords> Frames<'a, P> {
     fn link(&mut self, block: u64, order: u32) {
         let head = &mut self.lists[zone(block)][order as usize];
         let next = core::mem::replace(head, block);
+        self.filled[zone(block)] |= 1 << order;
         self.memory.write(block, next);
         self.memory.write(block + 8, NIL);
         if next != NIL {
@@ -113,6 +122,7 @@ impl<'a, P: PhysicalWords> Frames<'a, P> {
         let (next, previous) = (self.memory.read(block), self.memory.read(block + 8));
         if previous == NIL {
             self.lists[zone(block)][order as usize] = next;
+            self.filled[zone(block)] &= !(u32::from(next == NIL) << order);
         } else {
             self.memory.write(previous, next);
         }
@@ -138,7 +148,10 @@ impl<'a, P: PhysicalWords> Frames<'a, P> {
     }
 
     fn take(&mut self, zone: usize, order: u32) -> Option<u64> {
-        let found = (order..=MAX_ORDER).find(|&each| self.lists[zone][each as usize] != NIL)?;
+        let found = (self.filled[zone] >> order << order).trailing_zeros();
+        if found > MAX_ORDER {
+            return None;
+        }
         let block = self.lists[zone][found as usize];
         self.unlink(block, found);
         for half in (order..found).rev() {

@@ -2,7 +2,7 @@
 //!
 //! - up to 2 KiB: a free list per size class, O(1) both ways; empty lists are filled from the middle heap;
 //! - up to 32 KiB: first fit in one growing arena (`linked_list_allocator::Heap`);
-//! - beyond: whole pages from the frame allocator.
+//! - beyond: whole pages from the frame allocator. The block given back last is kept for who needs as many pages again.
 
 use core::alloc::Layout;
 use core::ptr::{self, NonNull};
@@ -14,6 +14,8 @@ const CLASSES: [usize; 14] = [16, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 
 const PAGES_FROM: usize = 32 * 1024;
 /// What a class gets at a time.
 const SLAB: usize = 16 * 1024;
+/// Pages of the largest block that is kept: 1 MiB.
+const SPARE: usize = 256;
 
 /// Where memory comes from.
 pub trait Backing {
@@ -42,6 +44,8 @@ pub struct HeapFront<B> {
     backing: B,
     middle: Heap,
     free: [*mut u8; CLASSES.len()],
+    /// The block of whole pages that was given back last, and how many these are.
+    spare: Option<(NonNull<u8>, usize)>,
     statistics: HeapStatistics,
 }
 
@@ -97,6 +101,7 @@ impl<B: Backing> HeapFront<B> {
             backing,
             middle: Heap::empty(),
             free: [ptr::null_mut(); CLASSES.len()],
+            spare: None,
             statistics: HeapStatistics { used: 0, arena: 0 },
         }
     }
@@ -125,7 +130,10 @@ impl<B: Backing> HeapFront<B> {
                 Some(block)
             }
             Route::Pages(pages) => {
-                let block = self.backing.allocate_pages(pages)?;
+                let block = match self.spare.take_if(|(_, count)| *count == pages) {
+                    Some((block, _)) => block,
+                    None => self.with_all(|backing| backing.allocate_pages(pages))?,
+                };
                 self.statistics.used += pages * 4096;
                 Some(block)
             }
@@ -152,8 +160,12 @@ impl<B: Backing> HeapFront<B> {
             }
             Some(Route::Pages(pages)) => {
                 self.statistics.used -= pages * 4096;
-                // SAFETY: the caller's contract.
-                unsafe { self.backing.free_pages(block, pages) };
+                let old =
+                    if pages <= SPARE { self.spare.replace((block, pages)) } else { Some((block, pages)) };
+                if let Some((block, pages)) = old {
+                    // SAFETY: the caller's contract, for this block or the one that was kept.
+                    unsafe { self.backing.free_pages(block, pages) };
+                }
             }
             None => {}
         }
@@ -183,11 +195,21 @@ impl<B: Backing> HeapFront<B> {
         Some(slab)
     }
 
+    /// Asks the backing; if it has too little, once more with the spare block.
+    fn with_all<T>(&mut self, ask: impl Fn(&mut B) -> Option<T>) -> Option<T> {
+        ask(&mut self.backing).or_else(|| {
+            let (block, pages) = self.spare.take()?;
+            // SAFETY: it was given back by who had it.
+            unsafe { self.backing.free_pages(block, pages) };
+            ask(&mut self.backing)
+        })
+    }
+
     fn allocate_middle(&mut self, layout: Layout) -> Option<NonNull<u8>> {
         if let Ok(block) = self.middle.allocate_first_fit(layout) {
             return Some(block);
         }
-        let (start, length) = self.backing.grow(layout.size() + layout.align() + 64)?;
+        let (start, length) = self.with_all(|backing| backing.grow(layout.size() + layout.align() + 64))?;
         // SAFETY: the backing hands out memory that nothing else uses, and grows contiguously.
         unsafe {
             if self.statistics.arena == 0 {

@@ -91,6 +91,24 @@ fn exhaustion_is_none_and_memory_comes_back() {
     assert!(heap.allocate(Layout::from_size_align(usize::MAX / 4, 8).unwrap()).is_none());
 }
 
+#[test]
+fn the_spare_block_is_the_last_and_goes_back_when_memory_is_out() {
+    let mut heap = HeapFront::new(Arena::new(1 << 20, 20));
+    let layout = |pages: usize| Layout::from_size_align(pages * 4096, 8).unwrap();
+    let block = heap.allocate(layout(10)).unwrap();
+    // SAFETY: allocated above.
+    unsafe { heap.deallocate(block, layout(10)) };
+    assert_eq!((heap.statistics().used, heap.backing.pages), (0, 10));
+    assert_eq!(heap.allocate(layout(10)), Some(block));
+    // SAFETY: as above.
+    unsafe { heap.deallocate(block, layout(10)) };
+    let large = heap.allocate(layout(12)).unwrap();
+    assert_eq!(heap.backing.pages, 12);
+    assert!(heap.allocate(layout(10)).is_none());
+    // SAFETY: as above.
+    unsafe { heap.deallocate(large, layout(12)) };
+}
+
 proptest! {
     #[test]
     fn blocks_are_aligned_disjoint_and_keep_their_content(
