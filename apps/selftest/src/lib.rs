@@ -47,6 +47,7 @@ const TESTS: &[(&str, Test)] = &[
     ("sleepers wake in the order of their deadlines", timing::sleepers_wake_in_order),
     ("park until a deadline returns without an unpark", timing::park_has_a_deadline),
     ("an unpark is not lost in a lock", timing::unpark_survives_a_lock),
+    ("an unpark is not lost in a sleep", timing::unpark_survives_a_sleep),
     ("a higher priority runs at once", timing::priority_preempts),
     ("background work gets on beside a greedy thread", timing::background_gets_on),
     ("translations are flushed everywhere", timing::shootdowns_return),

@@ -78,6 +78,30 @@ pub fn park_has_a_deadline(_: &'static Env) -> Result<(), &'static str> {
     Ok(())
 }
 
+/// A thread is unparked when its sleep is over but it has had no CPU yet: its `park` after that returns at once.
+pub fn unpark_survives_a_sleep(_: &'static Env) -> Result<(), &'static str> {
+    const LONG: Duration = Duration::from_millis(500);
+    let watcher = Builder::new("watcher").affinity(CpuSet(1)).spawn(|| {
+        let due = Instant::now().saturating_add(Duration::from_millis(15));
+        let sleeper = Builder::new("sleeper").affinity(CpuSet(1)).priority(Priority::Low);
+        let sleeper = sleeper.spawn(move || {
+            thread::sleep(due.saturating_since(Instant::now()));
+            let start = Instant::now();
+            thread::park_until(start.saturating_add(LONG));
+            start.elapsed()
+        })?;
+        // It falls asleep meanwhile, and is kept from its CPU when it wakes.
+        thread::sleep(Duration::from_millis(5));
+        while Instant::now() < due.saturating_add(Duration::from_millis(1)) {
+            core::hint::spin_loop();
+        }
+        sleeper.thread().unpark();
+        Ok::<_, thread::SpawnError>(sleeper.join())
+    });
+    let parked = watcher.map_err(|_| "no thread")?.join().map_err(|_| "no thread")?;
+    check(parked < LONG / 2, "it slept on")
+}
+
 /// A thread that waits for a lock is unparked for another reason, then gets the lock: its own `park` returns at once.
 pub fn unpark_survives_a_lock(_: &'static Env) -> Result<(), &'static str> {
     const LONG: Duration = Duration::from_millis(500);

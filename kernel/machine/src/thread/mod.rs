@@ -217,7 +217,7 @@ pub(crate) fn current_name() -> &'static str {
 }
 
 /// Sleeps until unparked; returns at once if the thread was unparked since its last `park`, or may have been while it slept in
-/// a lock. Whoever parks therefore looks again whether there is something to do.
+/// a lock or in [`sleep`]. Whoever parks therefore looks again whether there is something to do.
 pub fn park() {
     // SAFETY: the running thread is alive while this runs.
     let inner = unsafe { &*current_pointer() };
@@ -255,18 +255,16 @@ pub fn park_until(deadline: Instant) {
 pub fn sleep(duration: Duration) {
     let deadline = Instant::now().saturating_add(duration);
     let thread = current();
-    let mut unparked = false;
+    let mut has_slept = false;
     while Instant::now() < deadline {
-        unparked |= thread.inner.token.swap(false, Ordering::SeqCst);
         scheduler::add_timer(&thread.inner, deadline.as_nanos());
         park();
         scheduler::remove_timer(&thread.inner);
-        // Not the timer's.
-        unparked |= Instant::now() < deadline;
+        has_slept = true;
     }
-    // An unpark meant for a later `park` is kept.
-    if unparked {
-        thread.inner.token.store(true, Ordering::SeqCst);
+    // An unpark for a later `park` may have come: before, or between the timer's own and the moment this thread got a CPU.
+    if has_slept {
+        thread.keep_unpark();
     }
 }
 
