@@ -8,7 +8,7 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 use app::thread::{self, CpuSet, Priority};
 use app::time::{Duration, Instant};
-use core::sync::atomic::{AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use machine::apic;
 use machine::cpu::tsc;
 use machine::irq::Irq;
@@ -18,13 +18,20 @@ const NAP: Duration = Duration::from_micros(200);
 
 /// A timer interrupt that makes a sleeper of lower priority ready, seen as a gap between two readings of the clock.
 pub fn timer(_: &Context, sampler: &mut Sampler) -> Result<(), Failure> {
-    let napping = |_: &Shared| thread::sleep(NAP);
-    let _sleeper = Partner::new(&Shared::new(), FIRST_CPU, Priority::Low, napping)?;
+    let due = Arc::new(AtomicU64::new(0));
+    let theirs = due.clone();
+    let sleeper = Partner::new(&Shared::new(), FIRST_CPU, Priority::Low, move |_| {
+        thread::park();
+        let left = theirs.load(Ordering::Acquire).saturating_sub(Instant::now().as_nanos());
+        thread::sleep(Duration::from_nanos(left));
+    })?;
     while sampler.wants() {
-        // Lets the sleeper go to sleep again, then watches the clock for longer than it sleeps. The half puts its interrupt into the
-        // middle of that: in step with it, this thread would be woken by the same one.
-        thread::sleep(2 * NAP + NAP / 2);
-        let end = Instant::now().saturating_add(2 * NAP);
+        // Asleep until then while this thread sleeps, and for longer than this one may oversleep.
+        let wake = Instant::now().saturating_add(8 * NAP);
+        due.store(wake.as_nanos(), Ordering::Release);
+        sleeper.unpark();
+        thread::sleep(NAP);
+        let end = wake.saturating_add(NAP);
         let (mut last, mut gap) = (tsc(), 0);
         while Instant::now() < end {
             let now = tsc();

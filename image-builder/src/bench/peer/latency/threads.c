@@ -334,28 +334,45 @@ static int page_fault(const struct context *context, struct sampler *sampler)
     return 0;
 }
 
-static void sleep_for(long microseconds)
+static void nap(void)
 {
-    struct timespec time = {0, microseconds * 1000};
+    struct timespec time = {0, NAP * 1000};
     nanosleep(&time, NULL);
 }
 
-static void nap(void)
+/* When the other one is to wake up, in nanoseconds of the system's clock. */
+static _Atomic int64_t due;
+
+static int64_t nanoseconds(void)
 {
-    sleep_for(NAP);
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec * 1000000000L + now.tv_nsec;
+}
+
+static void sleep_until_due(void)
+{
+    park(1);
+    int64_t then = atomic_load(&due);
+    struct timespec time = {then / 1000000000, then % 1000000000};
+    clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &time, NULL);
 }
 
 /* A timer interrupt that makes a sleeper of lower priority ready, seen as a gap between two readings of the clock. */
 static int timer(const struct context *context, struct sampler *sampler)
 {
     pthread_t partner;
-    if (start(&partner, 0, LOW, nap) != 0)
+    (void)context;
+    if (start(&partner, 0, LOW, sleep_until_due) != 0)
         return -1;
     while (wants(sampler)) {
-        /* The half puts the sleeper's interrupt into the middle: in step with it, the same one would wake both. */
-        sleep_for(2 * NAP + NAP / 2);
-        uint64_t last = tsc(), end = last + 2 * NAP * (context->hertz / 1000000), gap = 0;
-        while (last < end) {
+        /* Asleep until then while this thread sleeps, and for longer than this one may oversleep. */
+        int64_t wake = nanoseconds() + 8 * NAP * 1000;
+        atomic_store(&due, wake);
+        unpark(1);
+        nap();
+        uint64_t last = tsc(), gap = 0;
+        while (nanoseconds() < wake + NAP * 1000) {
             uint64_t now = tsc();
             gap = now - last > gap ? now - last : gap;
             last = now;
