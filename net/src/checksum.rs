@@ -12,9 +12,13 @@ pub(crate) fn sum(data: &[u8]) -> u16 {
         }
     }
     let mut total: u64 = lanes.iter().sum();
-    let (words, tail) = rest.as_chunks::<2>();
+    let (words, rest) = rest.as_chunks::<4>();
     for word in words {
-        total += u64::from(u16::from_ne_bytes(*word));
+        total += u64::from(u32::from_ne_bytes(*word));
+    }
+    let (halves, tail) = rest.as_chunks::<2>();
+    if let [half] = halves {
+        total += u64::from(u16::from_ne_bytes(*half));
     }
     if let Some(&last) = tail.first() {
         total += u64::from(u16::from_ne_bytes([last, 0]));

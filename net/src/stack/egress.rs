@@ -100,7 +100,9 @@ impl Stack {
                 }
             }
         }
-        self.note_time_wait(id, state);
+        if state == State::TimeWait {
+            self.note_time_wait(id);
+        }
         let Some(connection) = self.connections.lookup(id) else { return };
         let socket = connection.socket();
         let readable = socket.can_recv() || !socket.may_recv();
@@ -165,9 +167,9 @@ impl Stack {
     }
 
     /// Bounds the number of connections in TIME-WAIT.
-    fn note_time_wait(&mut self, id: Id, state: State) {
+    fn note_time_wait(&mut self, id: Id) {
         let Some(connection) = self.connections.lookup(id) else { return };
-        if state != State::TimeWait || connection.time_wait {
+        if connection.time_wait {
             return;
         }
         connection.time_wait = true;

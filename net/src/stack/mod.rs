@@ -165,7 +165,10 @@ impl Stack {
 
     /// When `poll` has to be called again, if no frame comes before.
     pub(crate) fn next_deadline(&self) -> Option<u64> {
-        [self.timers.next(), self.common.deadline, self.blocked_until].into_iter().flatten().min()
+        // Asked several times a packet: three comparisons.
+        let or_never = |deadline: Option<u64>| deadline.unwrap_or(u64::MAX);
+        let timer = or_never(self.timers.next()).min(or_never(self.common.deadline));
+        Some(timer.min(or_never(self.blocked_until))).filter(|at| *at != u64::MAX)
     }
 
     /// Whether something waits to be sent by [`egress`](Self::egress).
