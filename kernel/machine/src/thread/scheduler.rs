@@ -102,9 +102,6 @@ impl CpuState {
 
     /// The same of those that may run on another CPU, and can at once.
     fn give(&self, cpu: usize) -> Option<(usize, Arc<Inner>)> {
-        if self.length.load(Ordering::SeqCst) == 0 {
-            return None;
-        }
         let mut queue = self.queue.lock();
         let is_free =
             |thread: &Inner| !thread.on_cpu.load(Ordering::Acquire) && thread.affinity.0 & 1 << cpu != 0;
@@ -406,8 +403,8 @@ pub(super) fn finish_switch() {
 
 #[inline(never)]
 fn steal(me: usize) -> Option<(usize, Arc<Inner>)> {
-    let count = cpu::count();
-    (1..count).map(|distance| (me + distance) % count).find_map(|other| CPUS[other].give(me))
+    let mut others = (me + 1..cpu::count()).chain(0..me).map(|other| &CPUS[other]);
+    others.find_map(|other| if other.length.load(Ordering::SeqCst) > 0 { other.give(me) } else { None })
 }
 
 /// Gives the current thread another priority, and way to whoever is more urgent then.
