@@ -102,9 +102,18 @@ impl TablePool {
     /// If there is no such table in the pool, or no such entry: the tree that is walked is broken.
     #[inline]
     pub fn entry(&self, table: u64, index: usize) -> &AtomicU64 {
-        assert!(table >= self.start && table < self.end && table.is_multiple_of(PAGE) && index < 512);
-        // SAFETY: within a page of the pool, aligned; all access to tables in use is atomic.
-        unsafe { AtomicU64::from_ptr((table as *mut u64).add(index)) }
+        &self.entries(table)[index]
+    }
+
+    /// All entries of a table in use.
+    ///
+    /// # Panics
+    /// If there is no such table in the pool: the tree that is walked is broken.
+    #[inline]
+    pub fn entries(&self, table: u64) -> &[AtomicU64; 512] {
+        assert!(table >= self.start && table < self.end && table.is_multiple_of(PAGE));
+        // SAFETY: a page of the pool, aligned; all access to tables in use is atomic.
+        unsafe { &*(table as *const [AtomicU64; 512]) }
     }
 
     /// Takes a table out of the pool.

@@ -19,7 +19,7 @@ use x86defs::svm::{Vmcb, exit_code};
 
 extern crate std;
 
-type Table = (Box<[u64; ENTRIES]>, OnceCell<Vec<AtomicU64>>);
+type Table = (Box<[u64; ENTRIES]>, OnceCell<Box<[AtomicU64; ENTRIES]>>);
 
 /// Tables numbered from 1; the address is the number times 4 KiB. Filled by plain stores until first looked at.
 struct Heap {
@@ -29,8 +29,11 @@ struct Heap {
 
 impl Tables for Heap {
     fn entry(&self, table: u64, index: usize) -> &AtomicU64 {
+        &self.entries(table)[index]
+    }
+    fn entries(&self, table: u64) -> &[AtomicU64; ENTRIES] {
         let (fresh, live) = &self.tables[table as usize / 4096 - 1];
-        &live.get_or_init(|| fresh.iter().copied().map(AtomicU64::new).collect())[index]
+        live.get_or_init(|| Box::new(fresh.map(AtomicU64::new)))
     }
     fn take(&mut self) -> Option<(u64, &mut [u64; ENTRIES])> {
         if self.tables.len() == self.limit {

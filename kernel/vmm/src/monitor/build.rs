@@ -62,6 +62,10 @@ impl Tables for Pool {
         self.0.entry(table, index)
     }
     #[inline]
+    fn entries(&self, table: u64) -> &[AtomicU64; ENTRIES] {
+        self.0.entries(table)
+    }
+    #[inline]
     fn take(&mut self) -> Option<(u64, &mut [u64; ENTRIES])> {
         self.0.take()
     }

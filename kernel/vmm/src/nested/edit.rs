@@ -98,7 +98,7 @@ impl<F: Format> Tree<F> {
         }
         match Size::at(level) {
             Some(size) if F::is_leaf(entry, size) => Self::split(tables, table, index, size),
-            _ => Ok(F::table_address(entry)),
+            _ => Ok(Self::open(tables, table, index, entry)),
         }
     }
 
@@ -123,11 +123,8 @@ impl<F: Format> Tree<F> {
         rights: Rights,
     ) -> Result<(), MapError> {
         self.update(tables, range, |entry| {
-            let watched = F::is_watched(entry) && rights.write;
-            F::with_watch(
-                F::with_rights(entry, Rights { write: rights.write && !watched, ..rights }),
-                watched,
-            )
+            let changed = F::with_rights(entry, rights);
+            if F::is_watched(entry) { F::without_write(changed) } else { changed }
         })
     }
 
@@ -140,14 +137,7 @@ impl<F: Format> Tree<F> {
     /// # Errors
     /// [`MapError::Range`]. [`MapError::Dry`]: nothing is watched that was not before.
     pub fn watch<T: Tables>(&self, tables: &mut T, range: Range<u64>) -> Result<(), MapError> {
-        self.update(tables, range, |entry| {
-            let rights = F::rights(entry);
-            if rights.write {
-                F::with_watch(F::with_rights(entry, Rights { write: false, ..rights }), true)
-            } else {
-                entry
-            }
-        })
+        self.update(tables, range, F::without_write)
     }
 
     /// Gives back the write permission that [`watch`](Self::watch) took in `range`. No flush is needed.
@@ -155,7 +145,7 @@ impl<F: Format> Tree<F> {
     /// # Errors
     /// [`MapError::Range`]. [`MapError::Dry`]: nothing has changed; for a range that was watched at once it cannot happen.
     pub fn unwatch<T: Tables>(&self, tables: &mut T, range: Range<u64>) -> Result<(), MapError> {
-        self.update(tables, range, |entry| if F::is_watched(entry) { Self::granted(entry) } else { entry })
+        self.update(tables, range, Self::unwatched)
     }
 
     /// Changes every leaf in `range`, after splitting those that lie across its ends and would change.
@@ -171,14 +161,17 @@ impl<F: Format> Tree<F> {
         }
         self.split_at(tables, range.start, &change)?;
         self.split_at(tables, range.end, &change)?;
-        each::<F, T>(tables, self.root, ROOT_LEVEL, 0, &range, &mut |_, level, table, index| {
-            let slot = tables.entry(table, index);
+        let tables = &*tables;
+        each::<F, T>(tables, self.root, ROOT_LEVEL, 0, &range, true, &mut |visit| {
+            let slot = tables.entry(visit.table, visit.index);
             let entry = slot.load(Ordering::Relaxed);
-            if Self::is_leaf(entry, level) {
+            if Self::is_leaf(entry, visit.level) {
                 let new = change(entry);
                 if new != entry {
                     slot.store(new, Ordering::Release);
                 }
+            } else {
+                Self::open(tables, visit.table, visit.index, entry);
             }
         });
         Ok(())
@@ -195,11 +188,11 @@ impl<F: Format> Tree<F> {
     fn merge_below<T: Tables>(&self, tables: &mut T, table: u64, level: u32) -> u64 {
         let mut merged = 0;
         for index in 0..ENTRIES {
-            let entry = tables.entry(table, index).load(Ordering::Relaxed);
+            let entry = tables.entries(table)[index].load(Ordering::Relaxed);
             if !F::is_present(entry) || Self::is_leaf(entry, level) {
                 continue;
             }
-            let lower = F::table_address(entry);
+            let lower = Self::open(tables, table, index, entry);
             merged += self.merge_below(tables, lower, level - 1);
             if let Some(whole) = self.whole(tables, lower, level) {
                 tables.entry(table, index).store(whole, Ordering::Release);
@@ -212,7 +205,7 @@ impl<F: Format> Tree<F> {
 
     /// The single entry of `level` that says the same as the table `lower`.
     fn whole<T: Tables>(&self, tables: &T, lower: u64, level: u32) -> Option<u64> {
-        let entries = || (0..ENTRIES).map(|index| tables.entry(lower, index).load(Ordering::Relaxed));
+        let entries = || tables.entries(lower).iter().map(|entry| entry.load(Ordering::Relaxed));
         if entries().all(|entry| !F::is_present(entry)) {
             return Some(0);
         }

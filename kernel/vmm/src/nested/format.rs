@@ -6,8 +6,9 @@ use super::{MemoryType, Rights, Size};
 const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
 /// Says that an entry above the lowest level is a leaf (PS; SDM: bit 7).
 const LARGE: u64 = 1 << 7;
-/// "The VMM took write permission away and gives it back at a write fault." Ignored by hardware in both formats.
-const WATCHED: u64 = 1 << 52;
+/// "Not writable, and it shall stay so." Ignored by hardware in both formats. A leaf without it and without write permission is
+/// watched: so write permission is taken from a table's entries, links and leaves alike, by clearing one bit in each.
+const FIXED: u64 = 1 << 52;
 
 /// How a vendor writes entries. An entry of 0 is absent in every format.
 ///
@@ -16,7 +17,10 @@ pub trait Format {
     /// The type of memory that nobody knows anything of: devices, beyond what was prepared. The strictest that leaves the last
     /// word to whoever else has one.
     const UNKNOWN: MemoryType;
-    /// The entry that links a lower table, with all rights: leaves alone decide.
+    /// The bit that allows writing, in links and leaves. A walk may write only if each entry on its way allows it (APM vol. 2,
+    /// 15.25.5 and 5.6.1; SDM vol. 3, 29.3.2).
+    const WRITE: u64;
+    /// The entry that links a lower table, with all rights.
     fn table(address: u64) -> u64;
     /// The entry that maps `size` bytes at `address`, a multiple of `size`.
     fn leaf(address: u64, size: Size, rights: Rights, kind: MemoryType) -> u64;
@@ -38,21 +42,31 @@ pub trait Format {
         // A large leaf has PAT, or nothing, between its address and its flags.
         entry & ADDRESS & !(size.bytes() - 1)
     }
-    /// What a leaf allows. A watched leaf does not allow writing.
+    /// What a leaf allows by itself. A watched leaf does not allow writing.
     fn rights(entry: u64) -> Rights;
-    /// The same leaf with other rights.
+    /// The same leaf with other rights, watched no more.
     fn with_rights(entry: u64, rights: Rights) -> u64;
+    /// Whether an entry by itself allows writing.
+    #[inline]
+    fn may_write(entry: u64) -> bool {
+        entry & Self::WRITE != 0
+    }
+    /// The same link, or watched leaf, with write permission.
+    #[inline]
+    fn with_write(entry: u64) -> u64 {
+        entry | Self::WRITE
+    }
+    /// The same entry without write permission: a leaf that had it is watched now; what had none stays as it is.
+    #[inline]
+    fn without_write(entry: u64) -> u64 {
+        entry & !Self::WRITE
+    }
     /// The memory type of a leaf.
     fn memory_type(entry: u64, size: Size) -> MemoryType;
     /// Whether the VMM took write permission from the leaf, to give it back at a write fault.
     #[inline]
     fn is_watched(entry: u64) -> bool {
-        entry & WATCHED != 0
-    }
-    /// The same leaf with or without the mark; rights stay as they are.
-    #[inline]
-    fn with_watch(entry: u64, watched: bool) -> u64 {
-        if watched { entry | WATCHED } else { entry & !WATCHED }
+        entry & (Self::WRITE | FIXED) == 0
     }
     /// The 512 next smaller leaves that map the same as a leaf of `size`, which is not [`Size::Page`]: the first, and the
     /// distance from each to the next.
@@ -113,6 +127,7 @@ impl<const USER: bool> Amd64<USER> {
 impl<const USER: bool> Format for Amd64<USER> {
     /// The MTRRs combine with it (APM vol. 2, 15.25.8).
     const UNKNOWN: MemoryType = MemoryType::WriteBack;
+    const WRITE: u64 = WRITE;
 
     #[inline]
     fn table(address: u64) -> u64 {
@@ -144,9 +159,9 @@ impl<const USER: bool> Format for Amd64<USER> {
 
     #[inline]
     fn with_rights(entry: u64, rights: Rights) -> u64 {
-        let write = if rights.write { WRITE } else { 0 };
+        let write = if rights.write { WRITE } else { FIXED };
         let execute = if rights.execute { 0 } else { NX };
-        entry & !(WRITE | NX) | write | execute
+        entry & !(WRITE | FIXED | NX) | write | execute
     }
 
     #[inline]
@@ -201,6 +216,7 @@ const EPT_DIRTY: u64 = 1 << 9;
 impl Format for Ept {
     /// The MTRRs no longer count; the guest's PAT can still make it write combining (29.3.7.2).
     const UNKNOWN: MemoryType = MemoryType::Uncached;
+    const WRITE: u64 = EPT_WRITE;
 
     #[inline]
     fn table(address: u64) -> u64 {
@@ -233,9 +249,9 @@ impl Format for Ept {
 
     #[inline]
     fn with_rights(entry: u64, rights: Rights) -> u64 {
-        let write = if rights.write { EPT_WRITE } else { 0 };
+        let write = if rights.write { EPT_WRITE } else { FIXED };
         let execute = if rights.execute { EPT_EXECUTE } else { 0 };
-        entry & !(EPT_WRITE | EPT_EXECUTE) | write | execute
+        entry & !(EPT_WRITE | FIXED | EPT_EXECUTE) | write | execute
     }
 
     #[inline]

@@ -4,7 +4,7 @@
 //! - [`Format`]: how a vendor writes an entry (`format.rs`). Functions without state, so that all inlines.
 //! - [`Tables`]: where tables come from and how they are read and written. The real one lives over the VMM's reserve.
 //! - [`Tree`]: the tree itself; mapping, protecting, watching for writes (`tree.rs` finds and splits, `edit.rs` changes ranges,
-//!   `walk.rs` visits).
+//!   `protect.rs` takes write permission from everything at once, `walk.rs` visits).
 //! - [`build_identity`]: the tree that the running system is put on when the VMM slips beneath it (`build.rs`).
 //!
 //! # Walkers run at the same time
@@ -14,8 +14,8 @@
 //! bits of all entries are set from the beginning.
 //!
 //! # Flushing
-//! Whoever takes something away or exchanges it (`unmap`, `protect`, `watch`, `map` and `map_to` over another mapping) flushes
-//! the translations of all CPUs afterwards. Whoever gives something (`unwatch`, `resolve_write`, `map` where nothing was) or
+//! Whoever takes something away or exchanges it (`unmap`, `protect`, `watch`, `protect_all`, `map` and `map_to` over another mapping) flushes
+//! the translations of all CPUs afterwards. Whoever gives something (`unwatch`, `thaw`, `resolve_write`, `map` where nothing was) or
 //! only splits does not have to: an older translation is the same but narrower in its rights, and the fault that it causes
 //! drops it and walks anew.
 //!
@@ -32,6 +32,7 @@
 mod build;
 mod edit;
 pub mod format;
+mod protect;
 #[cfg(test)]
 mod tests;
 mod tree;
@@ -41,6 +42,7 @@ use core::sync::atomic::AtomicU64;
 
 pub use build::{Layout, always_write_back, build_identity, tables_at_most, tables_needed};
 pub use format::{Ept, Format, LongMode, Npt};
+pub use protect::LEAST_THAWED;
 pub use tree::{Leaf, Resolution, Tree};
 pub use walk::Census;
 
@@ -55,6 +57,9 @@ pub trait Tables {
     /// An entry of a table that is in use; other CPUs' page walkers may read it at the same time. `table` came from
     /// [`take`](Self::take), `index` is below [`ENTRIES`].
     fn entry(&self, table: u64, index: usize) -> &AtomicU64;
+
+    /// All entries of a table that is in use.
+    fn entries(&self, table: u64) -> &[AtomicU64; ENTRIES];
 
     /// Takes a table out of the reserve: its physical address, a multiple of 4 KiB, and its entries. Their content is
     /// arbitrary; the table is linked nowhere yet, so plain stores do. `None`: the reserve is dry.

@@ -85,7 +85,15 @@ impl<F: Format> Tree<F> {
     /// The leaf that maps guest physical `address`; `None` if nothing does.
     #[must_use]
     pub fn translate<T: Tables>(&self, tables: &T, address: u64) -> Option<Leaf> {
-        self.find(tables, address).map(|place| Self::describe(place.entry, place.size))
+        let mut open = true;
+        let place = self.seek(tables, address, |_, _, _, link| open &= F::may_write(link)).ok()?;
+        Some(Self::describe(if open { place.entry } else { F::without_write(place.entry) }, place.size))
+    }
+
+    /// The largest block around guest physical `address` of which nothing is mapped; `None` if `address` is.
+    #[must_use]
+    pub fn hole<T: Tables>(&self, tables: &T, address: u64) -> Option<Size> {
+        self.seek(tables, address, |_, _, _, _| {}).err()
     }
 
     #[inline]
@@ -105,28 +113,48 @@ impl<F: Format> Tree<F> {
         Size::at(level).is_some_and(|size| F::is_leaf(entry, size))
     }
 
+    /// The leaf that maps `address`, each link on the way to it opened for writing.
     #[inline]
-    fn find<T: Tables>(&self, tables: &T, address: u64) -> Option<Place> {
+    fn reach<T: Tables>(&self, tables: &mut T, address: u64) -> Option<Place> {
+        let open = |tables: &T, table, index, link| {
+            Self::open(tables, table, index, link);
+        };
+        self.seek(tables, address, open).ok()
+    }
+
+    /// The leaf that maps `address`; if there is none, how large a block around it is not mapped. Calls `visitor` with each link
+    /// on the way: table, index, entry.
+    #[inline]
+    fn seek<T: Tables>(
+        &self,
+        tables: &T,
+        address: u64,
+        mut visitor: impl FnMut(&T, u64, usize, u64),
+    ) -> Result<Place, Size> {
         if address >= ADDRESS_END {
-            return None;
+            return Err(Size::Huge);
         }
         let link = tables.entry(self.root, index(address, ROOT_LEVEL)).load(Ordering::Acquire);
         if !F::is_present(link) {
-            return None;
+            return Err(Size::Huge);
         }
+        visitor(tables, self.root, index(address, ROOT_LEVEL), link);
         let mut table = F::table_address(link);
-        for (level, size) in [(2, Size::Huge), (1, Size::Large), (0, Size::Page)] {
+        for (level, size) in [(2, Size::Huge), (1, Size::Large)] {
             let index = index(address, level);
             let entry = tables.entry(table, index).load(Ordering::Acquire);
             if !F::is_present(entry) {
-                return None;
+                return Err(size);
             }
             if F::is_leaf(entry, size) {
-                return Some(Place { table, index, size, entry });
+                return Ok(Place { table, index, size, entry });
             }
+            visitor(tables, table, index, entry);
             table = F::table_address(entry);
         }
-        None
+        let (index, size) = (index(address, 0), Size::Page);
+        let entry = tables.entry(table, index).load(Ordering::Acquire);
+        if F::is_present(entry) { Ok(Place { table, index, size, entry }) } else { Err(size) }
     }
 
     /// Answers a write fault at guest physical `address`. A watched leaf is split down to 4 KiB, all parts watched, and only
@@ -135,17 +163,26 @@ impl<F: Format> Tree<F> {
     /// With a dry reserve the leaf becomes writable as a whole ([`Resolution::Dry`]; of a 1 GiB leaf, if one table was left,
     /// the 2 MiB around `address`). Other CPUs may write there from that moment: whoever keeps what pages held before copies
     /// the page *before* this call and counts the rest of such a leaf as lost.
+    #[inline]
     pub fn resolve_write<T: Tables>(&self, tables: &mut T, address: u64) -> Resolution {
-        let Some(place) = self.find(tables, address) else { return Resolution::Absent };
-        if F::rights(place.entry).write {
+        self.resolve_block(tables, address, Size::Page)
+    }
+
+    /// The same, but all of the block of `most` around `address` may become writable: larger leaves are split only down to it,
+    /// others become writable as they are.
+    #[inline]
+    pub fn resolve_block<T: Tables>(&self, tables: &mut T, address: u64, most: Size) -> Resolution {
+        let Some(place) = self.reach(tables, address) else { return Resolution::Absent };
+        if F::may_write(place.entry) {
             return Resolution::Writable;
         }
         if !F::is_watched(place.entry) {
             return Resolution::NotWatched(Self::describe(place.entry, place.size));
         }
-        let granted = Self::granted(place.entry);
+        let granted = F::with_write(place.entry);
         let (new, answer) = match place.size {
             Size::Page => (granted, Resolution::Granted { split: false }),
+            size if size <= most => (granted, Resolution::Granted { split: false }),
             Size::Large => match Self::split_for_write(tables, place.entry, address) {
                 Some(table) => (F::table(table), Resolution::Granted { split: true }),
                 None => (granted, dry(address, Size::Large)),
@@ -153,9 +190,14 @@ impl<F: Format> Tree<F> {
             Size::Huge => match Self::parts(tables, place.entry, Size::Huge) {
                 Some(outer) => {
                     let inner = tables.entry(outer, index(address, 1)).load(Ordering::Relaxed);
-                    let (new, answer) = match Self::split_for_write(tables, inner, address) {
-                        Some(table) => (F::table(table), Resolution::Granted { split: true }),
-                        None => (Self::granted(inner), dry(address, Size::Large)),
+                    let whole = (F::with_write(inner), Resolution::Granted { split: true });
+                    let (new, answer) = if most == Size::Large {
+                        whole
+                    } else {
+                        match Self::split_for_write(tables, inner, address) {
+                            Some(table) => (F::table(table), Resolution::Granted { split: true }),
+                            None => (whole.0, dry(address, Size::Large)),
+                        }
                     };
                     tables.entry(outer, index(address, 1)).store(new, Ordering::Relaxed);
                     (F::table(outer), answer)
@@ -168,19 +210,13 @@ impl<F: Format> Tree<F> {
         answer
     }
 
-    /// A watched leaf with its write permission back.
-    #[inline]
-    pub(super) fn granted(entry: u64) -> u64 {
-        F::with_watch(F::with_rights(entry, Rights { write: true, ..F::rights(entry) }), false)
-    }
-
     /// A table, not linked, with the parts of the 2 MiB leaf `entry`, the one of `address` writable. `None`: dry.
     #[inline]
     fn split_for_write<T: Tables>(tables: &mut T, entry: u64, address: u64) -> Option<u64> {
         let (table, entries) = tables.take()?;
         fill::<F>(entries, entry, Size::Large);
         let page = &mut entries[index(address, 0)];
-        *page = Self::granted(*page);
+        *page = F::with_write(*page);
         Some(table)
     }
 
@@ -211,7 +247,7 @@ impl<F: Format> Tree<F> {
         boundary: u64,
         change: &impl Fn(u64) -> u64,
     ) -> Result<(), MapError> {
-        while let Some(place) = self.find(tables, boundary) {
+        while let Some(place) = self.reach(tables, boundary) {
             if boundary.is_multiple_of(place.size.bytes()) || change(place.entry) == place.entry {
                 break;
             }

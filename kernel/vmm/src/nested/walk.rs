@@ -48,32 +48,46 @@ impl<F: Format> Tree<F> {
         census
     }
 
+    /// Calls `visitor` with the guest physical address, the level and each entry, as if links allowed writing and leaves decided.
     fn walk<T: Tables>(&self, tables: &T, visitor: &mut impl FnMut(u64, u32, u64)) {
         let all = 0..ADDRESS_END;
-        each::<F, T>(tables, self.root, ROOT_LEVEL, 0, &all, &mut |address, level, table, index| {
-            let entry = tables.entry(table, index).load(Ordering::Acquire);
-            visitor(address, level, entry);
+        each::<F, T>(tables, self.root, ROOT_LEVEL, 0, &all, true, &mut |visit| {
+            let entry = tables.entry(visit.table, visit.index).load(Ordering::Acquire);
+            visitor(visit.address, visit.level, if visit.open { entry } else { F::without_write(entry) });
         });
     }
 }
 
-/// Calls `visitor` with (guest physical address, level, table, index) of every present entry that reaches into `range`, links
-/// before what they link.
+/// A present entry on the way of [`each`].
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Visit {
+    /// The first guest physical address below it.
+    pub address: u64,
+    pub level: u32,
+    pub table: u64,
+    pub index: usize,
+    /// All links above it allowed writing.
+    pub open: bool,
+}
+
+/// Calls `visitor` with every present entry that reaches into `range`, links before what they link.
 pub(super) fn each<F: Format, T: Tables>(
     tables: &T,
     table: u64,
     level: u32,
     base: u64,
     range: &Range<u64>,
-    visitor: &mut impl FnMut(u64, u32, u64, usize),
+    open: bool,
+    visitor: &mut impl FnMut(Visit),
 ) {
     for index in indices(level, base, range) {
         let entry = tables.entry(table, index).load(Ordering::Acquire);
         if F::is_present(entry) {
             let address = base + ((index as u64) << shift(level));
-            visitor(address, level, table, index);
+            visitor(Visit { address, level, table, index, open });
             if !Tree::<F>::is_leaf(entry, level) {
-                each::<F, T>(tables, F::table_address(entry), level - 1, address, range, visitor);
+                let (lower, open) = (F::table_address(entry), open && F::may_write(entry));
+                each::<F, T>(tables, lower, level - 1, address, range, open, visitor);
             }
         }
     }

@@ -52,8 +52,8 @@ fn run<F: Format + 'static>(largest: Size, left: usize, operations: &[Operation]
     let tree = identity::<F>(&mut pool, largest, 3 * G1);
     pool.leave(left);
     for operation in operations {
-        // Merging is for stopped CPUs.
-        if !matches!(operation, Operation::Merge) {
+        // Merging is for stopped CPUs, and thawing is more than one operation.
+        if !matches!(operation, Operation::Merge | Operation::Thaw(_)) {
             watched_step(&tree, &mut pool, operation);
         }
     }
@@ -81,6 +81,10 @@ fn a_walker_sees_a_split_whole_or_not_at_all() {
                 Operation::Resolve(G1 + M2),
                 Operation::Resolve(G1 + M2 + K4),
                 Operation::Resolve(0),
+                Operation::ProtectAll,
+                Operation::Resolve(G1 + M2),
+                Operation::Resolve(G1 + 2 * M2),
+                Operation::Watch(G1 + M2..G1 + 2 * M2),
             ];
             run::<Npt>(largest, left, &operations);
             run::<LongMode>(largest, left, &operations);

@@ -19,7 +19,11 @@ fn amd_entries_are_as_the_manual_says() {
     assert_eq!(LongMode::table(at), at | 0x23);
     assert_eq!(Npt::leaf(at, Size::Page, Rights::ALL, MemoryType::WriteBack), at | 0x67);
     assert_eq!(Npt::leaf(at, Size::Large, Rights::ALL, MemoryType::WriteBack), at | 0xe7);
-    assert_eq!(LongMode::leaf(at, Size::Huge, Rights::READ, MemoryType::WriteBack), at | 0xe1 | 1 << 63);
+    // Bit 52 is ours: it stays without write permission.
+    assert_eq!(
+        LongMode::leaf(at, Size::Huge, Rights::READ, MemoryType::WriteBack),
+        at | 0xe1 | 1 << 63 | 1 << 52
+    );
     assert_eq!(LongMode::leaf(at, Size::Large, Rights::ALL, MemoryType::Uncached), at | 0xe3 | 0x18);
     assert_eq!(LongMode::leaf(at, Size::Page, Rights::ALL, MemoryType::WriteCombining), at | 0x63 | 0x88);
     assert_eq!(LongMode::leaf(at, Size::Large, Rights::ALL, MemoryType::WriteCombining), at | 0x10eb);
@@ -32,8 +36,8 @@ fn intel_entries_are_as_the_manual_says() {
     assert_eq!(Ept::table(at), at | 0x107);
     assert_eq!(Ept::leaf(at, Size::Page, Rights::ALL, MemoryType::WriteBack), at | 0x337);
     assert_eq!(Ept::leaf(at, Size::Large, Rights::ALL, MemoryType::WriteBack), at | 0x3b7);
-    assert_eq!(Ept::leaf(at, Size::Huge, Rights::READ_EXECUTE, MemoryType::Uncached), at | 0x385);
-    assert_eq!(Ept::leaf(at, Size::Page, Rights::READ, MemoryType::WriteCombining), at | 0x309);
+    assert_eq!(Ept::leaf(at, Size::Huge, Rights::READ_EXECUTE, MemoryType::Uncached), at | 0x385 | 1 << 52);
+    assert_eq!(Ept::leaf(at, Size::Page, Rights::READ, MemoryType::WriteCombining), at | 0x309 | 1 << 52);
 }
 
 #[test]
@@ -49,22 +53,30 @@ fn the_pat_gives_each_type_its_entry() {
 
 fn fields_come_back<F: Format>() {
     assert!(!F::is_present(0));
-    assert!(F::is_present(F::table(K4)) && !F::is_leaf(F::table(K4), Size::Large));
+    let link = F::table(K4);
+    assert!(F::is_present(link) && !F::is_leaf(link, Size::Large) && F::may_write(link));
+    let closed = F::without_write(link);
+    assert!(F::is_present(closed) && !F::may_write(closed) && F::with_write(closed) == link);
+    assert_eq!(F::without_write(0), 0);
     for size in [Size::Page, Size::Large, Size::Huge] {
         for kind in TYPES {
             for rights in RIGHTS {
                 for address in [0, 5 << 30, (1 << 52) - G1] {
                     for watched in [false, true] {
-                        let entry = F::with_watch(F::leaf(address, size, rights, kind), watched);
+                        let watch = |entry| if watched { F::without_write(entry) } else { entry };
+                        let entry = watch(F::leaf(address, size, rights, kind));
+                        let watched = watched && rights.write;
+                        let visible = Rights { write: rights.write && !watched, ..rights };
                         assert!(F::is_present(entry) && F::is_leaf(entry, size));
                         assert_eq!(F::address(entry, size), address);
-                        assert_eq!(F::rights(entry), rights);
+                        assert_eq!(F::rights(entry), visible);
+                        assert_eq!(F::may_write(entry), visible.write);
                         assert_eq!(F::memory_type(entry, size), kind);
                         assert_eq!(F::is_watched(entry), watched);
                         for other in RIGHTS {
                             let changed = F::with_rights(entry, other);
                             assert_eq!(F::rights(changed), other);
-                            assert_eq!(F::with_rights(changed, rights), entry);
+                            assert_eq!(watch(F::with_rights(changed, rights)), entry);
                         }
                         let Some(lower) = [None, Some(Size::Page), Some(Size::Large)][size as usize] else {
                             continue;
@@ -73,7 +85,7 @@ fn fields_come_back<F: Format>() {
                         assert_eq!(F::whole(first, size), entry);
                         for index in 0..ENTRIES as u64 {
                             let leaf = F::leaf(address + index * lower.bytes(), lower, rights, kind);
-                            assert_eq!(first + index * step, F::with_watch(leaf, watched));
+                            assert_eq!(first + index * step, watch(leaf));
                         }
                     }
                 }

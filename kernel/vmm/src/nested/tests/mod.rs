@@ -6,6 +6,7 @@ mod between;
 mod building;
 mod formats;
 mod model;
+mod protecting;
 mod single;
 
 use core::cell::{Cell, OnceCell};
@@ -85,6 +86,11 @@ impl Tables for Pool {
             self.spying.set(false);
         }
         &self.live(table)[index]
+    }
+
+    fn entries(&self, table: u64) -> &[AtomicU64; ENTRIES] {
+        self.entry(table, 0);
+        self.live(table)
     }
 
     fn take(&mut self) -> Option<(u64, &mut [u64; ENTRIES])> {

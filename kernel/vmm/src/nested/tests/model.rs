@@ -37,6 +37,9 @@ pub(super) enum Operation {
     Watch(Range<u64>),
     Unwatch(Range<u64>),
     Resolve(u64),
+    ResolveLarge(u64),
+    ProtectAll,
+    Thaw(u32),
     Merge,
 }
 
@@ -72,6 +75,11 @@ pub(super) fn operation() -> impl Strategy<Value = Operation> {
     let page = || prop::sample::select(pages());
     let rights = || (any::<bool>(), any::<bool>()).prop_map(|(write, execute)| Rights { write, execute });
     let kind = prop_oneof![3 => Just(MemoryType::WriteBack), 1 => Just(MemoryType::WriteCombining)];
+    let at_once = prop_oneof![
+        1 => page().prop_map(Operation::ResolveLarge),
+        2 => Just(Operation::ProtectAll),
+        1 => (LEAST_THAWED..9).prop_map(Operation::Thaw),
+    ];
     prop_oneof![
         3 => (range(), rights(), kind).prop_map(|(range, rights, kind)| Operation::Map(range, rights, kind)),
         1 => (page(), 0..END / K4, rights()).prop_map(|(page, n, rights)| Operation::MapTo(page, n * K4, rights)),
@@ -80,6 +88,7 @@ pub(super) fn operation() -> impl Strategy<Value = Operation> {
         4 => range().prop_map(Operation::Watch),
         2 => range().prop_map(Operation::Unwatch),
         6 => page().prop_map(Operation::Resolve),
+        4 => at_once,
         1 => Just(Operation::Merge),
     ]
 }
@@ -99,6 +108,15 @@ pub(super) fn apply<F: Format>(
         Operation::Watch(range) => tree.watch(pool, range)?,
         Operation::Unwatch(range) => tree.unwatch(pool, range)?,
         Operation::Resolve(page) => return Ok(Some(tree.resolve_write(pool, page))),
+        Operation::ResolveLarge(page) => return Ok(Some(tree.resolve_block(pool, page, Size::Large))),
+        Operation::ProtectAll => tree.protect_all(pool),
+        Operation::Thaw(most) => {
+            let mut from = Some(0);
+            while let Some(at) = from {
+                from = tree.thaw(pool, at, most);
+                assert!(from.is_none_or(|next| next > at), "it gets on");
+            }
+        }
         Operation::Merge => {
             tree.merge(pool);
         }
@@ -134,7 +152,9 @@ fn expected(model: &Model, operation: &Operation) -> Model {
         Operation::Resolve(page) => {
             change(&(*page..page + K4), &|_, stretch| stretch.map(|old| Stretch { watched: false, ..old }));
         }
-        Operation::Merge => {}
+        Operation::ResolveLarge(_) | Operation::Merge => {}
+        Operation::ProtectAll => return expected(&model, &Operation::Watch(0..END)),
+        Operation::Thaw(_) => return expected(&model, &Operation::Unwatch(0..END)),
     }
     model
 }
@@ -183,7 +203,11 @@ fn agree<F: Format>(tree: &Tree<F>, pool: &Pool, model: &Model) {
 /// Carries out an operation, and changes the model by what may have come of it.
 fn step<F: Format>(tree: &Tree<F>, pool: &mut Pool, model: &mut Model, operation: &Operation) {
     let wanted = expected(model, operation);
-    let page = if let Operation::Resolve(page) = operation { *page } else { 0 };
+    let page = match operation {
+        Operation::Resolve(page) | Operation::ResolveLarge(page) => *page,
+        _ => 0,
+    };
+    let block = page & !(M2 - 1)..(page & !(M2 - 1)) + M2;
     let (leaf, old) = (tree.translate(pool, page), model[&page]);
     match apply(tree, pool, operation) {
         Ok(None) => *model = wanted,
@@ -193,6 +217,15 @@ fn step<F: Format>(tree: &Tree<F>, pool: &mut Pool, model: &mut Model, operation
                 assert!(!old.rights.write && Some(found) == leaf);
             }
             (Resolution::Writable, Some(old)) => assert!(old.rights.write && !old.watched),
+            (Resolution::Granted { split }, Some(old)) if matches!(operation, Operation::ResolveLarge(_)) => {
+                assert!(old.watched && split == leaf.is_some_and(|leaf| leaf.size > Size::Large));
+                // All of the block, where it was one leaf.
+                let pages = leaf.is_some_and(|leaf| leaf.size == Size::Page);
+                *model = expected(
+                    model,
+                    &if pages { Operation::Resolve(page) } else { Operation::Unwatch(block) },
+                );
+            }
             (Resolution::Granted { split }, Some(old)) => {
                 assert!(old.watched && split == leaf.is_some_and(|leaf| leaf.size > Size::Page));
                 *model = wanted;
