@@ -23,14 +23,42 @@ pub enum Call {
     Unwatch = 6,
     /// Flushes this CPU's nested translations.
     Flush = 7,
+    /// Adds whole pages of RAM (RDI: start, RDX: length in bytes, at most [`MOST_NAMED`]) to the room for copies, before a freeze. The
+    /// system can read them until the end of [`Call::Thaw`], and not write them. [`Status::Dry`]: it has named as many as it may.
+    Donate = 8,
+    /// Names whole pages of RAM (as for [`Call::Donate`]) that are no part of the snapshot: what devices write to, and where the
+    /// VMM puts what is fetched. Before a freeze.
+    Exempt = 9,
+    /// Freezes memory. Every CPU makes this call, interrupts off; none goes on before all have, and the state of each is what it is
+    /// here. It returns twice, like a fork: the value is 0 now, and will be 1 for a system that has been restored.
+    /// [`Status::Alone`]: not all came.
+    Freeze = 10,
+    /// Copies what frames held at the freeze (RDI: address of the first) to exempt memory (RDX: address, a multiple of 4 KiB, plus
+    /// the number of frames, 1 to [`MOST_FETCHED`]).
+    Fetch = 11,
+    /// Copies a CPU's frozen state (RDI: its number) to a page of exempt memory (RDX), as a
+    /// [`CpuState`](x86defs::state::CpuState).
+    FetchState = 12,
+    /// Says that everything below an address (RDI, a multiple of 4 KiB) was sent: it can't be fetched any more, and copies of it make
+    /// room. The value is how far that was done: the rest wants another call.
+    Pass = 13,
+    /// Ends the snapshot, or what was prepared for one; donated memory is the system's again. The value is 1 while another call is
+    /// needed, else 0.
+    Thaw = 14,
 }
 
+/// The most bytes that one [`Call::Donate`] or [`Call::Exempt`] names.
+pub const MOST_NAMED: u64 = 1 << 30;
+
+/// The most frames that one [`Call::Fetch`] copies: other CPUs wait as long, if they meet a fault.
+pub const MOST_FETCHED: u64 = 32;
+
 /// What [`Call::Version`] returns: this interface.
-pub const VERSION: u64 = 1;
+pub const VERSION: u64 = 2;
 
 impl Call {
     /// All of them, by number.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 15] = [
         Self::Version,
         Self::Leave,
         Self::Exits,
@@ -39,6 +67,13 @@ impl Call {
         Self::Watch,
         Self::Unwatch,
         Self::Flush,
+        Self::Donate,
+        Self::Exempt,
+        Self::Freeze,
+        Self::Fetch,
+        Self::FetchState,
+        Self::Pass,
+        Self::Thaw,
     ];
 }
 
@@ -52,10 +87,30 @@ pub enum Status {
     Unknown = 1,
     /// An argument is out of its range; nothing was done.
     BadArgument = 2,
-    /// There is nothing to fetch.
+    /// There is nothing to fetch, or no snapshot.
     Nothing = 3,
     /// The VMM's tables are used up; nothing was done, or less than asked.
     Dry = 4,
+    /// A snapshot is held, or not yet undone.
+    Busy = 5,
+    /// There was no room for a copy: the snapshot is lost.
+    Spoilt = 6,
+    /// Not all CPUs came to the freeze.
+    Alone = 7,
+}
+
+impl Status {
+    /// All of them, by number, with what they mean.
+    pub const ALL: [(Self, &'static str); 8] = [
+        (Self::Done, "done"),
+        (Self::Unknown, "there is no such call"),
+        (Self::BadArgument, "an argument is out of its range"),
+        (Self::Nothing, "there is nothing to fetch"),
+        (Self::Dry, "the VMM's tables are used up"),
+        (Self::Busy, "a snapshot is held"),
+        (Self::Spoilt, "there was no room for a copy"),
+        (Self::Alone, "not all CPUs came to the freeze"),
+    ];
 }
 
 /// Kinds of exits that are counted.

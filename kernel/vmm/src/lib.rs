@@ -10,6 +10,9 @@
 //! | [`vmx`] | Intel |
 //! | [`exits`] | what happens at each exit, vendor-neutral |
 //! | [`call`] | hypercalls |
+//! | [`memory`] | the system's memory: nested tables, and a snapshot over them |
+//! | [`frozen`] | what pages held at a freeze |
+//! | [`meeting`] | where CPUs stand still |
 //! | [`shared`] | what the handlers of all CPUs share |
 //! | [`monitor`] | the whole, on the machine: build, prepare, launch, leave |
 //!
@@ -20,6 +23,9 @@
 pub mod availability;
 pub mod call;
 pub mod exits;
+pub mod frozen;
+pub mod meeting;
+pub mod memory;
 #[cfg(bare_metal)]
 pub mod monitor;
 pub mod nested;

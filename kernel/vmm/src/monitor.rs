@@ -257,6 +257,25 @@ impl Monitor {
         if status == Status::Done as u64 { Ok(value) } else { Err(status) }
     }
 
+    /// Makes the hypercall [`Call::Freeze`], on each CPU, interrupts off. Whether the system has been restored. In guest mode.
+    ///
+    /// # Errors
+    /// See there; memory is not frozen.
+    pub fn freeze(&self) -> Result<bool, u64> {
+        self.call(Call::Freeze, 0, 0).map(|times| times != 0)
+    }
+
+    /// Ends on the bare machine what only holds in guest mode, and joins nested tables that were split. On a thread, while no switch is
+    /// under way. Returns how many tables are free again.
+    pub fn settle(&self) -> u64 {
+        backend!(self, backend => backend.shared.memory.lock().settle())
+    }
+
+    /// Nested tables in use, the VMM's own among them. On the bare machine, while no switch is under way.
+    pub fn tables(&self) -> u64 {
+        backend!(self, backend => backend.shared.memory.lock().tables.used())
+    }
+
     /// Who made the CPU's virtualization.
     pub fn vendor(&self) -> Vendor {
         match &self.backend {

@@ -1,10 +1,14 @@
 //! What the handlers of all CPUs share, in the reserve.
 
 use crate::call::Count;
-use crate::nested::{Format, Rights, Tables, Tree};
+use crate::frozen::Pages;
+use crate::meeting::Meeting;
+use crate::memory::Memory;
+use crate::nested::{Format, Tables};
 use core::ops::Range;
 use core::sync::atomic::{AtomicU64, Ordering};
 use spin::Mutex;
+use x86defs::state::CpuState;
 
 /// Reports kept until the system fetches them; further ones are only counted.
 const REPORTS: usize = 16;
@@ -27,43 +31,6 @@ pub struct Bounds {
     pub reserve: Range<u64>,
     /// RAM ends here.
     pub memory_end: u64,
-}
-
-/// Nested tables and where they come from.
-#[derive(Debug)]
-pub struct Memory<F: Format, T> {
-    /// The tree.
-    pub tree: Tree<F>,
-    /// Its tables.
-    pub tables: T,
-    /// The page that takes the place of a forbidden one while an access to it is let pass.
-    pub sink: u64,
-    /// The forbidden page that leads to the sink.
-    sunk: Option<u64>,
-}
-
-/// Bytes of a page.
-pub const PAGE: u64 = 4096;
-
-impl<F: Format, T: Tables> Memory<F, T> {
-    /// Tables with a sink page.
-    pub fn new(tree: Tree<F>, tables: T, sink: u64) -> Self {
-        Self { tree, tables, sink, sunk: None }
-    }
-
-    /// Lets one page of the reserve lead to the sink, and no other any more. False if the tables are used up.
-    pub fn let_sink(&mut self, address: u64) -> bool {
-        let page = address & !(PAGE - 1);
-        if let Some(old) = self.sunk.take() {
-            // A page that was mapped alone needs no table to be unmapped.
-            let _ = self.tree.unmap(&mut self.tables, old..old + PAGE);
-        }
-        let rights = Rights::READ_WRITE;
-        let mapped =
-            self.tree.map_to(&mut self.tables, page, self.sink, rights, crate::nested::MemoryType::WriteBack);
-        self.sunk = mapped.is_ok().then_some(page);
-        mapped.is_ok()
-    }
 }
 
 /// Reports waiting to be fetched.
@@ -108,16 +75,22 @@ pub struct Shared<F: Format, T> {
     pub memory: Mutex<Memory<F, T>>,
     /// Stopped accesses.
     pub reports: Mutex<Reports>,
+    /// Each CPU's state at the last freeze.
+    pub states: &'static [Mutex<CpuState>],
+    /// Where CPUs meet to freeze.
+    pub meeting: Meeting,
     exits: [AtomicU64; Count::ALL.len()],
 }
 
-impl<F: Format, T: Tables> Shared<F, T> {
-    /// Nothing counted yet.
-    pub fn new(bounds: Bounds, memory: Memory<F, T>) -> Self {
+impl<F: Format, T: Tables + Pages> Shared<F, T> {
+    /// Nothing counted yet. There is a state for each CPU.
+    pub fn new(bounds: Bounds, memory: Memory<F, T>, states: &'static [Mutex<CpuState>]) -> Self {
         Self {
             bounds,
             memory: Mutex::new(memory),
             reports: Mutex::new(Reports::new()),
+            states,
+            meeting: Meeting::new(),
             exits: [const { AtomicU64::new(0) }; Count::ALL.len()],
         }
     }

@@ -60,6 +60,24 @@ impl Arena {
         Some(unsafe { &mut *pointer })
     }
 
+    /// `count` values in pages of their own.
+    pub fn array<T>(&mut self, count: usize, mut make: impl FnMut(usize) -> T) -> Option<&'static mut [T]> {
+        const { assert!(align_of::<T>() <= PAGE as usize) };
+        let first = self.pages((count * size_of::<T>()) as u64)? as *mut T;
+        for index in 0..count {
+            // SAFETY: fresh pages, large enough for `count` and aligned, nobody else's.
+            unsafe { first.add(index).write(make(index)) };
+        }
+        // SAFETY: as above; all are written.
+        Some(unsafe { core::slice::from_raw_parts_mut(first, count) })
+    }
+
+    /// All whole pages that are left, as they are. Nothing is left then.
+    pub fn rest(&mut self) -> core::ops::Range<u64> {
+        let start = core::mem::replace(&mut self.next, self.end);
+        start..start.max(self.end & !(PAGE - 1))
+    }
+
     /// Zeroed bytes, page-aligned.
     pub fn bytes<const N: usize>(&mut self) -> Option<&'static mut [u8; N]> {
         // SAFETY: zero is a valid byte.
@@ -84,6 +102,11 @@ pub struct TablePool {
 }
 
 impl TablePool {
+    /// Tables in use.
+    pub fn used(&self) -> u64 {
+        (self.end - self.start) / PAGE - self.left()
+    }
+
     /// Tables not in use.
     pub fn left(&self) -> u64 {
         let mut count = (self.end - self.next) / PAGE;

@@ -1,9 +1,11 @@
 //! Hypercalls, from the system's own text only.
 
-use super::{INVALID_OPCODE, Next};
+use super::{INVALID_OPCODE, Next, Platform, snapshot};
 use crate::call::{Call, Count, Status, VERSION};
-use crate::nested::{Format, MapError, Tables};
-use crate::shared::{PAGE, Shared};
+use crate::frozen::Pages;
+use crate::memory::{MemoryError, PAGE};
+use crate::nested::{Format, Tables};
+use crate::shared::Shared;
 use crate::vcpu::Vcpu;
 use core::ops::Range;
 
@@ -11,7 +13,11 @@ use core::ops::Range;
 const LENGTH: u64 = 3;
 
 #[inline]
-pub(super) fn handle<V: Vcpu, F: Format, T: Tables>(vcpu: &mut V, shared: &Shared<F, T>) -> Next {
+pub(super) fn handle<V: Vcpu, F: Format, T: Tables + Pages>(
+    vcpu: &mut V,
+    shared: &Shared<F, T>,
+    platform: &impl Platform,
+) -> Next {
     shared.count(Count::Hypercall);
     if vcpu.privilege() != 0 || !shared.bounds.text.contains(&vcpu.rip()) {
         // What the instruction does on a bare machine.
@@ -42,50 +48,72 @@ pub(super) fn handle<V: Vcpu, F: Format, T: Tables>(vcpu: &mut V, shared: &Share
             None => answer(vcpu, Status::Nothing, 0),
         },
         Some(call @ (Call::Watch | Call::Unwatch)) => {
-            let status = watch(shared, *call == Call::Watch, first, second);
+            let watched = watch(shared, *call == Call::Watch, first, second);
             vcpu.flush();
-            answer(vcpu, status, 0)
+            answer(vcpu, status(watched), 0)
         }
         Some(Call::Flush) => {
             vcpu.flush();
             answer(vcpu, Status::Done, 0)
+        }
+        Some(call @ (Call::Donate | Call::Exempt)) => {
+            let named = snapshot::name(shared, *call == Call::Donate, first, second);
+            vcpu.flush();
+            answer(vcpu, status(named), 0)
+        }
+        Some(Call::Freeze) => snapshot::freeze(vcpu, shared, platform),
+        Some(Call::Fetch) => answer(vcpu, status(snapshot::fetch(shared, first, second)), 0),
+        Some(Call::FetchState) => answer(vcpu, status(snapshot::fetch_state(shared, first, second)), 0),
+        Some(Call::Pass) => match snapshot::pass(shared, first) {
+            Ok(mark) => answer(vcpu, Status::Done, mark),
+            Err(error) => answer(vcpu, status(Err(error)), 0),
+        },
+        Some(Call::Thaw) => {
+            let more = shared.memory.lock().thaw();
+            answer(vcpu, Status::Done, more.into())
         }
         Some(Call::Version | Call::Leave) | None => answer(vcpu, Status::Unknown, 0),
     }
 }
 
 #[inline]
-fn answer<V: Vcpu>(vcpu: &mut V, status: Status, value: u64) -> Next {
+pub(super) fn answer<V: Vcpu>(vcpu: &mut V, status: Status, value: u64) -> Next {
     vcpu.set_rax(status as u64);
     vcpu.registers().rdx = value;
     Next::Resume
 }
 
-fn watch<F: Format, T: Tables>(shared: &Shared<F, T>, on: bool, start: u64, length: u64) -> Status {
-    let Some(range) = pages_of_memory(shared, start, length) else { return Status::BadArgument };
-    let mut memory = shared.memory.lock();
-    let memory = &mut *memory;
-    let done = if on {
-        memory.tree.watch(&mut memory.tables, range)
-    } else {
-        memory.tree.unwatch(&mut memory.tables, range)
-    };
-    match done {
+pub(super) const fn status(result: Result<(), MemoryError>) -> Status {
+    match result {
         Ok(()) => Status::Done,
-        Err(MapError::Dry) => Status::Dry,
-        Err(MapError::Range) => Status::BadArgument,
+        Err(MemoryError::Range) => Status::BadArgument,
+        Err(MemoryError::None) => Status::Nothing,
+        Err(MemoryError::Dry) => Status::Dry,
+        Err(MemoryError::Busy) => Status::Busy,
+        Err(MemoryError::Spoilt) => Status::Spoilt,
     }
 }
 
-/// The range, if it is whole pages of RAM that are neither the VMM's nor the image's text.
-fn pages_of_memory<F: Format, T: Tables>(
+fn watch<F: Format, T: Tables + Pages>(
+    shared: &Shared<F, T>,
+    on: bool,
+    start: u64,
+    length: u64,
+) -> Result<(), MemoryError> {
+    let range = pages_of_memory(shared, start, length)?;
+    shared.memory.lock().watch(on, range)
+}
+
+/// The range, if it is whole pages below the end of RAM that are neither the VMM's nor the image's text.
+pub(super) fn pages_of_memory<F: Format, T: Tables + Pages>(
     shared: &Shared<F, T>,
     start: u64,
     length: u64,
-) -> Option<Range<u64>> {
-    let end = start.checked_add(length)?;
+) -> Result<Range<u64>, MemoryError> {
+    let end = start.checked_add(length).ok_or(MemoryError::Range)?;
     let bounds = &shared.bounds;
     let apart = |other: &Range<u64>| end <= other.start || start >= other.end;
     let whole = start.is_multiple_of(PAGE) && length.is_multiple_of(PAGE) && length > 0;
-    (whole && end <= bounds.memory_end && apart(&bounds.reserve) && apart(&bounds.text)).then_some(start..end)
+    let there = whole && end <= bounds.memory_end && apart(&bounds.reserve) && apart(&bounds.text);
+    if there { Ok(start..end) } else { Err(MemoryError::Range) }
 }

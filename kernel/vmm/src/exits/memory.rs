@@ -2,7 +2,8 @@
 
 use super::{Platform, Stop};
 use crate::call::Count;
-use crate::nested::{Format, Resolution, Rights, Tables};
+use crate::frozen::Pages;
+use crate::nested::{Format, Resolution, Tables};
 use crate::shared::{Report, Shared};
 use crate::vcpu::{Access, Vcpu};
 
@@ -22,7 +23,7 @@ pub(super) enum Outcome {
 /// Guest-physical addresses end here.
 const ADDRESS_END: u64 = 1 << 48;
 
-pub(super) fn handle<V: Vcpu, F: Format, T: Tables>(
+pub(super) fn handle<V: Vcpu, F: Format, T: Tables + Pages>(
     vcpu: &mut V,
     shared: &Shared<F, T>,
     platform: &impl Platform,
@@ -35,12 +36,12 @@ pub(super) fn handle<V: Vcpu, F: Format, T: Tables>(
     let mut memory = shared.memory.lock();
     let memory = &mut *memory;
     if access.write && access.present {
-        match memory.tree.resolve_write(&mut memory.tables, address) {
+        match memory.resolve_write(address) {
             Resolution::Granted { .. } | Resolution::Writable | Resolution::Dry { .. } => {
                 shared.count(Count::Nested);
                 return Outcome::Repeat;
             }
-            // The image's text: the system's own page tables forbid this, so they have been changed.
+            // The image's text: the system's own page tables forbid this, so they have been changed. Or what was donated.
             Resolution::NotWatched(_) => {
                 shared.count(Count::Forbidden);
                 return Outcome::Forbidden;
@@ -63,7 +64,7 @@ pub(super) fn handle<V: Vcpu, F: Format, T: Tables>(
     }
     shared.count(Count::Nested);
     let range = start..start + DEVICE_PIECE;
-    match memory.tree.map(&mut memory.tables, range, Rights::ALL, F::UNKNOWN) {
+    match memory.map_device(range) {
         Ok(()) => Outcome::Repeat,
         Err(_) => Outcome::Stop(Stop::Dry),
     }
@@ -75,7 +76,7 @@ pub(super) fn handle<V: Vcpu, F: Format, T: Tables>(
 ///
 /// What is fetched can't be let pass: nobody knows where it would lead.
 #[cold]
-fn stop_access<V: Vcpu, F: Format, T: Tables>(
+fn stop_access<V: Vcpu, F: Format, T: Tables + Pages>(
     vcpu: &mut V,
     shared: &Shared<F, T>,
     platform: &impl Platform,

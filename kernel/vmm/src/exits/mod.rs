@@ -1,20 +1,23 @@
 //! What happens at each exit, the same for all vendors. Runs on the VMM's stack with interrupts held; touches nothing of the
-//! system's memory.
+//! system's memory but for a snapshot.
 
 mod cpuid;
 mod hypercall;
 mod memory;
+mod snapshot;
 #[cfg(test)]
 mod tests;
 mod xsetbv;
 
 use crate::call::Count;
+use crate::frozen::Pages;
 use crate::nested::{Format, Tables};
 use crate::shared::Shared;
 use crate::vcpu::{Exit, Vcpu};
 use x86defs::cpuid::{EXTENDED1_EDX_NX, Source};
 use x86defs::event::{Event, Kind};
 use x86defs::registers::{EFER_LMA, EFER_LME, EFER_NXE, EFER_SCE, EFER_SVME, msr};
+use x86defs::state::CpuState;
 
 pub use cpuid::SIGNATURE;
 
@@ -24,6 +27,14 @@ pub trait Platform: Source {
     fn notify(&self);
     /// Sets XCR0 to a value that this CPU accepts: it stays in the CPU, the system's and the VMM's alike.
     fn set_xcr0(&self, value: u64);
+    /// The number of the CPU that runs this.
+    fn cpu(&self) -> usize;
+    /// The time-stamp counter.
+    fn ticks(&self) -> u64;
+    /// How many ticks a CPU waits for others that have to come.
+    fn patience(&self) -> u64;
+    /// Adds what [`Vcpu::store`] can't know: what an exit has left in the CPU.
+    fn complete(&self, state: &mut CpuState);
 }
 
 /// What follows an exit.
@@ -79,7 +90,7 @@ const SHORT: u64 = 2;
 
 /// Handles one exit.
 #[inline]
-pub fn handle<V: Vcpu, F: Format, T: Tables>(
+pub fn handle<V: Vcpu, F: Format, T: Tables + Pages>(
     vcpu: &mut V,
     shared: &Shared<F, T>,
     platform: &impl Platform,
@@ -88,7 +99,7 @@ pub fn handle<V: Vcpu, F: Format, T: Tables>(
     let mut interrupted = vcpu.interrupted();
     vcpu.begin();
     let next = match exit {
-        Exit::Hypercall => hypercall::handle(vcpu, shared),
+        Exit::Hypercall => hypercall::handle(vcpu, shared, platform),
         Exit::Cpuid => {
             shared.count(Count::Cpuid);
             cpuid::handle(vcpu, platform);

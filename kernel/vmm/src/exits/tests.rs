@@ -1,11 +1,15 @@
 //! The handlers over a guest of plain memory.
 
+mod snapshot;
 mod vmx;
 
 use super::*;
 use crate::call::{Call, Status};
+use crate::frozen::tests::Ram;
+use crate::frozen::{Frozen, Pages, Span};
+use crate::memory::Memory;
 use crate::nested::{ENTRIES, MemoryType, Npt, Rights, Size, Tree};
-use crate::shared::{Bounds, Memory, Report, Shared};
+use crate::shared::{Bounds, Report, Shared};
 use crate::svm::Guest;
 use core::cell::{Cell, OnceCell};
 use core::sync::atomic::AtomicU64;
@@ -25,6 +29,25 @@ type Table = (Box<[u64; ENTRIES]>, OnceCell<Box<[AtomicU64; ENTRIES]>>);
 struct Heap {
     tables: Vec<Table>,
     limit: usize,
+    ram: Ram,
+}
+
+impl Pages for Heap {
+    fn copy_page(&mut self, from: u64, to: u64) {
+        self.ram.copy_page(from, to);
+    }
+    fn clear(&mut self, page: u64) {
+        self.ram.clear(page);
+    }
+    fn word(&self, address: u64) -> u64 {
+        self.ram.word(address)
+    }
+    fn set_word(&mut self, address: u64, value: u64) {
+        self.ram.set_word(address, value);
+    }
+    fn put_state(&mut self, page: u64, state: &CpuState) {
+        self.ram.put_state(page, state);
+    }
 }
 
 impl Tables for Heap {
@@ -49,6 +72,13 @@ impl Tables for Heap {
 struct Machine {
     notified: Cell<u32>,
     xcr0: Cell<u64>,
+    cpu: Cell<usize>,
+}
+
+impl Machine {
+    fn new() -> Self {
+        Self { notified: Cell::new(0), xcr0: Cell::new(0), cpu: Cell::new(0) }
+    }
 }
 
 impl Source for Machine {
@@ -64,21 +94,55 @@ impl Platform for Machine {
     fn set_xcr0(&self, value: u64) {
         self.xcr0.set(value);
     }
+    fn cpu(&self) -> usize {
+        self.cpu.get()
+    }
+    fn ticks(&self) -> u64 {
+        0
+    }
+    fn patience(&self) -> u64 {
+        0
+    }
+    fn complete(&self, state: &mut CpuState) {
+        state.cr2 = 0x1234;
+    }
 }
 
 const TEXT: u64 = 0x20_0000;
 const RESERVE: u64 = 0x1000_0000;
 const MEMORY_END: u64 = 0x2000_0000;
+/// Memory of a device's, below the end of RAM.
+const DEVICE: u64 = 0x1800_0000;
+/// What the reserve has for copies.
+const OWN: Span = Span { start: RESERVE + 0x10_0000, end: RESERVE + 0x10_0000 + 12 * 4096 };
 
+/// On a machine with one CPU.
 fn shared<F: Format>(limit: usize) -> Shared<F, Heap> {
-    let mut tables = Heap { tables: Vec::new(), limit };
+    shared_by(1, limit)
+}
+
+fn shared_by<F: Format>(cpus: usize, limit: usize) -> Shared<F, Heap> {
+    let mut tables = Heap { tables: Vec::new(), limit: usize::MAX, ram: Ram::default() };
+    let host = Tree::new(&mut tables, Size::Huge).unwrap();
+    host.map(&mut tables, 0..MEMORY_END, Rights::READ_WRITE, MemoryType::WriteBack).unwrap();
+    host.protect(&mut tables, TEXT..TEXT + 0x1000, Rights::READ_EXECUTE).unwrap();
+    host.unmap(&mut tables, DEVICE..DEVICE + (2 << 20)).unwrap();
+    tables.limit = limit + tables.tables.len();
     let tree = Tree::new(&mut tables, Size::Huge).unwrap();
     tree.map(&mut tables, 0..1 << 30, Rights::ALL, MemoryType::WriteBack).unwrap();
     tree.unmap(&mut tables, RESERVE..RESERVE + (2 << 20)).unwrap();
     tree.protect(&mut tables, TEXT..TEXT + 0x1000, Rights::READ_EXECUTE).unwrap();
     let bounds =
         Bounds { text: TEXT..TEXT + 0x1000, reserve: RESERVE..RESERVE + (2 << 20), memory_end: MEMORY_END };
-    Shared::new(bounds, Memory::new(tree, tables, 0x5_0000))
+    let list = |count| Box::leak(std::vec![Span::default(); count].into_boxed_slice());
+    let mut frozen = Frozen::new(list(4), list(8), MEMORY_END);
+    frozen.arena.set_own(OWN);
+    let states = (0..cpus).map(|_| spin::Mutex::new(CpuState::default())).collect::<Vec<_>>();
+    Shared::new(
+        bounds,
+        Memory::new(tree, host, tables, 0x5_0000, frozen),
+        Box::leak(states.into_boxed_slice()),
+    )
 }
 
 /// A guest in the system's text, with the machine around it.
@@ -97,8 +161,7 @@ impl Setting {
     fn with_tables(limit: usize) -> Self {
         let mut vmcb = Vmcb::ZERO;
         vmcb.save.rip = TEXT + 0x10;
-        let machine = Machine { notified: Cell::new(0), xcr0: Cell::new(0) };
-        Self { vmcb, registers: Registers::default(), shared: shared(limit), machine }
+        Self { vmcb, registers: Registers::default(), shared: shared(limit), machine: Machine::new() }
     }
 
     fn exit(&mut self, code: u64, info_1: u64, info_2: u64) -> Next {
@@ -344,7 +407,7 @@ proptest! {
         let mut setting = Setting::with_tables(40);
         for (code, words, [near, low, text]) in exits {
             let address = if near { RESERVE + words[2] % 0x40_0000 } else { words[2] % (1 << 42) };
-            setting.vmcb.save.rax = if low { words[0] % 9 } else { words[0] };
+            setting.vmcb.save.rax = if low { words[0] % 16 } else { words[0] };
             setting.vmcb.save.rip = if text { TEXT } else { words[5] };
             setting.registers.rcx = words[1];
             setting.registers.rdi = if near { address & !0xfff } else { words[3] };

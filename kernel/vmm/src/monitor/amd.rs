@@ -49,11 +49,12 @@ impl Svm {
         };
         let mut ground = Ground::lay(reserve, map, &wishes, always_write_back)?;
         let maps = permission_maps(&mut ground.arena, ground.nested).ok_or(DRY)?;
-        let (shared, platform) = (ground.shared, Beneath::new());
+        let shared = ground.shared;
         let limits = Limits::of(&Real, machine::cpu::cr4(), machine::cpu::efer());
         let spec_ctrl = Real.leaf(0x8000_000a).edx & SVM_EDX_SPEC_CTRL != 0;
         let optional = Optional { spec_ctrl, ..Optional::default() };
-        let make = |world: &'static _, ground: &Ground<Npt>| {
+        let make = |cpu, world: &'static _, ground: &Ground<Npt>| {
+            let platform = Beneath::new(cpu, false);
             let data = Cpu { shared, platform, limits, entered: false };
             Block::new(world, &ground.idt, ground.host, optional, data)
         };

@@ -3,12 +3,14 @@
 use super::real::Real;
 use super::{Blocks, EnterError};
 use crate::Unavailable;
+use crate::frozen::{Frozen, MOST_DONATED, MOST_EXEMPT, Pages, Span};
+use crate::memory::{Memory, PAGE};
 use crate::nested::{
     ENTRIES, Format, Layout, LongMode, MapError, MemoryType, Rights, Size, Tables, Tree, build_identity,
     tables_needed,
 };
 use crate::plan::{Needs, PlanError, plan};
-use crate::shared::{Bounds, Memory, PAGE, Shared};
+use crate::shared::{Bounds, Shared};
 use core::fmt;
 use core::ops::Range;
 use core::sync::atomic::AtomicU64;
@@ -16,7 +18,9 @@ use machine::memory::map::{MemoryMap, RegionKind};
 use machine::memory::reserve::Reserve;
 use machine::paging::image_bounds;
 use machine::virtualization::{Arena, HostCpu, HostIdt, TablePool};
+use spin::Mutex;
 use x86defs::cpuid::Source;
+use x86defs::state::CpuState;
 
 /// Nested tables reach at least this far: what a top-level entry covers.
 const LEAST_TOP: u64 = 512 << 30;
@@ -56,6 +60,13 @@ impl fmt::Display for BuildError {
 #[derive(Debug)]
 pub(super) struct Pool(TablePool);
 
+impl Pool {
+    /// Tables in use.
+    pub fn used(&self) -> u64 {
+        self.0.used()
+    }
+}
+
 impl Tables for Pool {
     #[inline]
     fn entry(&self, table: u64, index: usize) -> &AtomicU64 {
@@ -71,6 +82,38 @@ impl Tables for Pool {
     }
     fn give_back(&mut self, table: u64) {
         self.0.give_back(table);
+    }
+}
+
+impl Pages for Pool {
+    #[inline]
+    fn copy_page(&mut self, from: u64, to: u64) {
+        // SAFETY: by the trait's contract both are RAM that is mapped here, and nobody writes them meanwhile: one is frozen, the other
+        // the VMM's, or exempt at the system's own word.
+        unsafe { core::ptr::copy_nonoverlapping(from as *const u8, to as *mut u8, PAGE as usize) };
+    }
+
+    fn clear(&mut self, page: u64) {
+        // SAFETY: as above; only pages of the VMM's are cleared.
+        unsafe { core::ptr::write_bytes(page as *mut u8, 0, PAGE as usize) };
+    }
+
+    #[inline]
+    fn word(&self, address: u64) -> u64 {
+        // SAFETY: as above.
+        unsafe { (address as *const u64).read() }
+    }
+
+    #[inline]
+    fn set_word(&mut self, address: u64, value: u64) {
+        // SAFETY: as above.
+        unsafe { (address as *mut u64).write(value) };
+    }
+
+    fn put_state(&mut self, page: u64, state: &CpuState) {
+        const { assert!(size_of::<CpuState>() <= PAGE as usize) };
+        // SAFETY: as above, with room for it.
+        unsafe { (page as *mut CpuState).write(*state) };
     }
 }
 
@@ -99,8 +142,6 @@ pub(super) struct Ground<F: Format + 'static> {
     pub idt: HostIdt,
     /// All of the reserve.
     pub reserve: Range<u64>,
-    /// Bytes that will be left for copies.
-    pub room: u64,
 }
 
 /// What the monitor says of its memory.
@@ -138,8 +179,13 @@ impl<F: Format> Ground<F> {
             cpus: machine::cpu::count() as u64,
             block: wishes.block,
             host: size_of::<HostCpu>() as u64,
-            // Permission maps, IDT, sink, shared.
-            common: wishes.maps + 3 * PAGE + size_of::<Shared<F, Pool>>() as u64,
+            // Permission maps, IDT, sink, shared, lists of spans, states.
+            common: wishes.maps
+                + 3 * PAGE
+                + size_of::<Shared<F, Pool>>() as u64
+                + list_bytes::<Span>(MOST_DONATED)
+                + list_bytes::<Span>(MOST_EXEMPT)
+                + list_bytes::<Mutex<CpuState>>(machine::cpu::count()),
             tables,
             memory: map.total(RegionKind::Usable),
         };
@@ -150,36 +196,47 @@ impl<F: Format> Ground<F> {
         let host = host_tree(&mut pool, map, [image_start, text_end, constants_end, data_end], host_leaves())
             .map_err(BuildError::Map)?;
         let nested = build_identity::<F, _>(&mut pool, &layout, kind).map_err(BuildError::Map)?;
-        let root = nested.root();
+        let (root, host_root) = (nested.root(), host.root());
         let sink = &raw const *arena.bytes::<4096>().ok_or(DRY)? as u64;
         let bounds = Bounds { text: layout.text.clone(), reserve: layout.absent.clone(), memory_end };
-        let shared = arena.place(Shared::new(bounds, Memory::new(nested, pool, sink))).ok_or(DRY)?;
+        let donated = arena.array(MOST_DONATED, |_| Span::default()).ok_or(DRY)?;
+        let exempt = arena.array(MOST_EXEMPT, |_| Span::default()).ok_or(DRY)?;
+        let states = arena.array(needs.cpus as usize, |_| Mutex::new(CpuState::default())).ok_or(DRY)?;
+        let frozen = Frozen::new(donated, exempt, memory_end);
+        let memory = Memory::new(nested, host, pool, sink, frozen);
+        let shared = arena.place(Shared::new(bounds, memory, states)).ok_or(DRY)?;
         let idt = HostIdt::build(&mut arena).ok_or(DRY)?;
-        let (reserve, room) = (layout.absent, plan.arena.length);
-        Ok(Self { arena, shared, nested: root, host: host.root(), idt, reserve, room })
+        Ok(Self { arena, shared, nested: root, host: host_root, idt, reserve: layout.absent })
     }
 
-    /// What is told of it.
-    pub fn extent(self) -> Extent {
-        Extent { reserve: self.reserve, room: self.room }
+    /// All that is left is for copies. Returns what is told of it.
+    pub fn extent(mut self) -> Extent {
+        let Range { start, end } = self.arena.rest();
+        self.shared.memory.lock().frozen.arena.set_own(Span { start, end });
+        Extent { reserve: self.reserve, room: end - start }
     }
 
     /// A block for each CPU, made with the CPU's world.
     pub fn blocks<B: 'static>(
         &mut self,
-        mut make: impl FnMut(&'static HostCpu, &Self) -> B,
+        mut make: impl FnMut(usize, &'static HostCpu, &Self) -> B,
         mut settle: impl FnMut(&mut B, &'static HostCpu, &Self) -> Result<(), BuildError>,
     ) -> Result<Blocks<B>, BuildError> {
         let mut blocks = Blocks::NONE;
         for cpu in 0..machine::cpu::count() {
             let world = HostCpu::build(&mut self.arena).ok_or(DRY)?;
-            let new = make(world, self);
+            let new = make(cpu, world, self);
             let place = self.arena.place(new).ok_or(DRY)?;
             settle(place, world, self)?;
             blocks.put(cpu, place);
         }
         Ok(blocks)
     }
+}
+
+/// Bytes of the reserve that a list takes.
+const fn list_bytes<T>(count: usize) -> u64 {
+    ((count * size_of::<T>()) as u64).next_multiple_of(PAGE)
 }
 
 /// The largest leaves of the VMM's own tables: those of the CPU.

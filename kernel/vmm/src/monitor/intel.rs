@@ -80,9 +80,10 @@ impl Vmx {
         let places = Places { msr_bitmap: bitmap.as_ptr() as u64, ept: ground.nested };
         let flush = (controls.flush_ept as u64, ept::pointer(ground.nested));
         let rehearsal = Mutex::new(ground.arena.place(Image::ZERO).ok_or(DRY)?);
-        let (shared, limits, platform) = (ground.shared, limits(can), Beneath::new());
+        let (shared, limits) = (ground.shared, limits(can));
         let optional = Optional { debugctl: vmx::has_debugctl(), ..Optional::default() };
-        let make = |_: &_, _: &_| {
+        let make = |cpu, _: &_, _: &_| {
+            let platform = Beneath::new(cpu, true);
             let (host, entered, refused) = (Host::default(), false, None);
             Block::new(
                 can.revision(),

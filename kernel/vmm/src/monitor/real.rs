@@ -3,8 +3,12 @@
 use crate::exits::Platform;
 use core::arch::x86_64::{__cpuid, __cpuid_count};
 use machine::apic::Access;
-use machine::state::{Hardware, Privileged, Register};
+use machine::state::{Hardware, Privileged, Register, capture_unswitched};
 use x86defs::cpuid::{Leaf, Source};
+use x86defs::state::CpuState;
+
+/// How long a CPU waits in the VMM for others that are on their way, in seconds. Generous: an emulator may give one no time at all.
+const PATIENCE: u64 = 20;
 
 /// The CPU that runs this, as it describes itself.
 #[derive(Debug)]
@@ -25,12 +29,18 @@ impl Source for Real {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Beneath {
     apic: Access,
+    number: usize,
+    /// In ticks.
+    patience: u64,
+    /// An exit leaves in the CPU what [`capture_unswitched`] takes.
+    leaves: bool,
 }
 
 impl Beneath {
-    /// As the machine is now.
-    pub fn new() -> Self {
-        Self { apic: machine::apic::access() }
+    /// CPU `number`, as the machine is now. `leaves`: an exit leaves in it what [`capture_unswitched`] takes.
+    pub fn new(number: usize, leaves: bool) -> Self {
+        let patience = PATIENCE * machine::time::tsc_hertz();
+        Self { apic: machine::apic::access(), number, patience, leaves }
     }
 }
 
@@ -50,5 +60,23 @@ impl Platform for Beneath {
         // switch off.
         let mut cpu = unsafe { Hardware::new() };
         cpu.write(Register::Xcr0, value);
+    }
+    fn cpu(&self) -> usize {
+        self.number
+    }
+
+    fn ticks(&self) -> u64 {
+        machine::cpu::tsc()
+    }
+
+    fn patience(&self) -> u64 {
+        self.patience
+    }
+
+    fn complete(&self, state: &mut CpuState) {
+        if self.leaves {
+            // SAFETY: in the VMM interrupts are off; nothing is written through it.
+            capture_unswitched(&unsafe { Hardware::new() }, state);
+        }
     }
 }

@@ -18,8 +18,7 @@ fn exited(reason: u32) -> (Image, Registers, Around) {
     vmcs.set(exit::REASON, reason);
     vmcs.set(exit::INSTRUCTION_LENGTH, 3);
     vmcs.write(guest::RIP, TEXT + 0x10);
-    let machine = Machine { notified: Cell::new(0), xcr0: Cell::new(0) };
-    (vmcs, Registers::default(), Around { shared: shared(64), machine })
+    (vmcs, Registers::default(), Around { shared: shared(64), machine: Machine::new() })
 }
 
 fn handled(vmcs: &mut Image, registers: &mut Registers, around: &Around) -> Next {

@@ -1,0 +1,287 @@
+//! The system's memory as the VMM gives it: nested tables, the sink, and the snapshot over it all.
+
+use crate::frozen::{Frozen, FrozenError, Pages, Span, SpanError, Stage};
+use crate::nested::{Format, LongMode, MapError, MemoryType, Resolution, Rights, Size, Tables, Tree};
+use core::ops::Range;
+
+/// Bytes of a page.
+pub const PAGE: u64 = 4096;
+/// How many tables a call looks at while write permission is given back.
+const THAW_STEPS: u32 = 8;
+/// How many donated spans a call gives back.
+const RETURN_STEPS: usize = 8;
+
+/// Why the memory is not changed as asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MemoryError {
+    /// A snapshot is held, or being undone.
+    Busy,
+    /// There is no snapshot.
+    None,
+    /// The snapshot has lost a page.
+    Spoilt,
+    /// A range is not what it should be. Nothing was done.
+    Range,
+    /// Tables, or places in a list, are used up. Nothing was done.
+    Dry,
+}
+
+impl From<FrozenError> for MemoryError {
+    fn from(error: FrozenError) -> Self {
+        match error {
+            FrozenError::Stage => Self::None,
+            FrozenError::Spoilt => Self::Spoilt,
+            FrozenError::Absent => Self::Range,
+        }
+    }
+}
+
+impl From<SpanError> for MemoryError {
+    fn from(error: SpanError) -> Self {
+        match error {
+            SpanError::Full => Self::Dry,
+            SpanError::Overlap => Self::Range,
+        }
+    }
+}
+
+impl From<MapError> for MemoryError {
+    fn from(error: MapError) -> Self {
+        match error {
+            MapError::Dry => Self::Dry,
+            MapError::Range => Self::Range,
+        }
+    }
+}
+
+/// Nested tables and where they come from.
+#[derive(Debug)]
+pub struct Memory<F: Format, T> {
+    /// The tree.
+    pub tree: Tree<F>,
+    /// The VMM's own tables: what they map for writing, write back, is RAM.
+    host: Tree<LongMode>,
+    /// Tables of both.
+    pub tables: T,
+    /// The page that takes the place of a forbidden one while an access to it is let pass.
+    pub sink: u64,
+    /// The forbidden page that leads to the sink.
+    sunk: Option<u64>,
+    /// The snapshot.
+    pub frozen: Frozen,
+    /// Where giving write permission back goes on.
+    cursor: Option<u64>,
+    /// There may be something to settle: split leaves, named memory.
+    unsettled: bool,
+}
+
+impl<F: Format, T: Tables + Pages> Memory<F, T> {
+    /// Tables with a sink page.
+    pub fn new(tree: Tree<F>, host: Tree<LongMode>, tables: T, sink: u64, frozen: Frozen) -> Self {
+        Self { tree, host, tables, sink, sunk: None, frozen, cursor: None, unsettled: false }
+    }
+
+    /// Lets one page of the reserve lead to the sink, and no other any more. False if the tables are used up.
+    pub fn let_sink(&mut self, address: u64) -> bool {
+        self.unsettled = true;
+        self.guard_sunk();
+        let page = address & !(PAGE - 1);
+        let rights = Rights::READ_WRITE;
+        let mapped = self.tree.map_to(&mut self.tables, page, self.sink, rights, MemoryType::WriteBack);
+        self.sunk = mapped.is_ok().then_some(page);
+        mapped.is_ok()
+    }
+
+    /// No page leads to the sink any more.
+    fn guard_sunk(&mut self) {
+        if let Some(old) = self.sunk.take() {
+            // A page that was mapped alone needs no table to be unmapped.
+            let _ = self.tree.unmap(&mut self.tables, old..old + PAGE);
+        }
+    }
+
+    /// Maps device memory that nobody knew of, as it is.
+    ///
+    /// # Errors
+    /// See [`Tree::map`].
+    pub fn map_device(&mut self, range: Range<u64>) -> Result<(), MapError> {
+        self.unsettled = true;
+        self.tree.map(&mut self.tables, range, Rights::ALL, F::UNKNOWN)
+    }
+
+    /// Begins or ends watching a range for writes.
+    ///
+    /// # Errors
+    /// [`MemoryError::Busy`], [`MemoryError::Dry`], [`MemoryError::Range`].
+    pub fn watch(&mut self, on: bool, range: Range<u64>) -> Result<(), MemoryError> {
+        // A snapshot watches everything, and its end unwatches everything.
+        if self.frozen.stage() != Stage::Idle {
+            return Err(MemoryError::Busy);
+        }
+        self.unsettled = true;
+        let tables = &mut self.tables;
+        let done = if on { self.tree.watch(tables, range) } else { self.tree.unwatch(tables, range) };
+        Ok(done?)
+    }
+
+    /// Answers a write fault at a guest-physical address, after the page was kept for the snapshot, if there is one.
+    #[inline]
+    pub fn resolve_write(&mut self, address: u64) -> Resolution {
+        if self.frozen.stage() == Stage::Idle {
+            return self.tree.resolve_write(&mut self.tables, address);
+        }
+        self.resolve_frozen(address)
+    }
+
+    fn resolve_frozen(&mut self, address: u64) -> Resolution {
+        // One that another CPU has written meanwhile is not kept a second time, with another content.
+        let watched = self.tree.translate(&self.tables, address).is_some_and(|leaf| leaf.watched);
+        let block = if watched { self.keep(address) } else { Size::Page };
+        let answer = self.tree.resolve_block(&mut self.tables, address, block);
+        if let Resolution::Dry { .. } = answer {
+            self.frozen.spoil();
+        }
+        answer
+    }
+
+    #[inline]
+    fn keep(&mut self, address: u64) -> Size {
+        match self.host.hole(&self.tables, address) {
+            Some(devices) => devices,
+            None if self.is_ram(Span { start: address & !(PAGE - 1), end: (address | (PAGE - 1)) + 1 }) => {
+                self.frozen.keep(&mut self.tables, address)
+            }
+            // Devices that the VMM uses itself.
+            None => Size::Page,
+        }
+    }
+
+    /// Whether all of `span` is RAM that the VMM can write.
+    fn is_ram(&self, span: Span) -> bool {
+        let mut at = span.start;
+        while at < span.end {
+            match self.host.translate(&self.tables, at) {
+                Some(leaf) if leaf.rights.write && leaf.kind == MemoryType::WriteBack => {
+                    at = (at & !(leaf.size.bytes() - 1)) + leaf.size.bytes();
+                }
+                _ => return false,
+            }
+        }
+        true
+    }
+
+    /// Whether memory may be named for a snapshot to come.
+    fn is_free(&self, span: Span) -> Result<(), MemoryError> {
+        if self.frozen.stage() != Stage::Idle {
+            return Err(MemoryError::Busy);
+        }
+        let named = self.frozen.exempt.overlaps(span) || self.frozen.arena.donated.overlaps(span);
+        if named || !self.is_ram(span) { Err(MemoryError::Range) } else { Ok(()) }
+    }
+
+    /// Takes memory of the system's for copies, until [`Memory::thaw`]. The system can't write it any more, so that no mistake of its
+    /// own becomes one of the VMM's. Wants a flush.
+    ///
+    /// # Errors
+    /// [`MemoryError::Busy`], [`MemoryError::Range`], [`MemoryError::Dry`].
+    pub fn donate(&mut self, span: Span) -> Result<(), MemoryError> {
+        self.is_free(span)?;
+        self.frozen.arena.donated.insert(span)?;
+        self.unsettled = true;
+        let taken = self.tree.protect(&mut self.tables, span.start..span.end, Rights::READ);
+        Ok(taken.inspect_err(|_| self.frozen.arena.donated.remove(span))?)
+    }
+
+    /// Names memory that is no part of the snapshot to come.
+    ///
+    /// # Errors
+    /// [`MemoryError::Busy`], [`MemoryError::Range`], [`MemoryError::Dry`].
+    pub fn exempt(&mut self, span: Span) -> Result<(), MemoryError> {
+        self.is_free(span)?;
+        self.unsettled = true;
+        Ok(self.frozen.exempt.insert(span)?)
+    }
+
+    /// Freezes: all CPUs stand still in the VMM, and flush before they go on.
+    ///
+    /// # Errors
+    /// [`MemoryError::Busy`].
+    pub fn freeze(&mut self) -> Result<(), MemoryError> {
+        if self.frozen.stage() != Stage::Idle {
+            return Err(MemoryError::Busy);
+        }
+        self.unsettled = true;
+        self.frozen.begin();
+        self.tree.protect_all(&mut self.tables);
+        Ok(())
+    }
+
+    /// Copies what frames held at the freeze to exempt memory. See [`Frozen::fetch`].
+    ///
+    /// # Errors
+    /// [`MemoryError::None`], [`MemoryError::Spoilt`], [`MemoryError::Range`].
+    pub fn fetch(&mut self, span: Span, to: u64) -> Result<(), MemoryError> {
+        if !self.is_ram(span) {
+            return Err(MemoryError::Range);
+        }
+        Ok(self.frozen.fetch(&mut self.tables, span, to)?)
+    }
+
+    /// Writes a frozen CPU's state to a page of exempt memory.
+    ///
+    /// # Errors
+    /// [`MemoryError::None`], [`MemoryError::Spoilt`], [`MemoryError::Range`].
+    pub fn fetch_state(&mut self, state: &x86defs::state::CpuState, to: Span) -> Result<(), MemoryError> {
+        self.frozen.check()?;
+        if !self.frozen.exempt.contains(to) {
+            return Err(MemoryError::Range);
+        }
+        self.tables.put_state(to.start, state);
+        Ok(())
+    }
+
+    /// Says that all below `to` was sent. See [`Frozen::pass`].
+    ///
+    /// # Errors
+    /// [`MemoryError::None`], [`MemoryError::Spoilt`], [`MemoryError::Range`].
+    pub fn pass(&mut self, to: u64) -> Result<u64, MemoryError> {
+        Ok(self.frozen.pass(&mut self.tables, to)?)
+    }
+
+    /// Ends the snapshot, or what was prepared for one: gives write permission and donated memory back, a part each call. Whether more
+    /// is left.
+    pub fn thaw(&mut self) -> bool {
+        match self.frozen.stage() {
+            Stage::Frozen => {
+                self.frozen.end();
+                self.cursor = Some(0);
+            }
+            Stage::Idle => self.frozen.end(),
+            Stage::Thawing => {}
+        }
+        if let Some(from) = self.cursor {
+            self.cursor = self.tree.thaw(&mut self.tables, from, THAW_STEPS);
+            return true;
+        }
+        for _ in 0..RETURN_STEPS {
+            let Some(span) = self.frozen.arena.donated.pop() else {
+                self.frozen.over();
+                return false;
+            };
+            // Its edges are edges of leaves since it was donated, so no table is needed.
+            let _ = self.tree.protect(&mut self.tables, span.start..span.end, Rights::ALL);
+        }
+        true
+    }
+
+    /// On the bare machine, where nobody walks the tree: ends what would only hold in guest mode, and joins what was split.
+    /// Returns how many tables are free again.
+    pub fn settle(&mut self) -> u64 {
+        if !core::mem::take(&mut self.unsettled) {
+            return 0;
+        }
+        while self.thaw() {}
+        self.guard_sunk();
+        self.tree.merge(&mut self.tables)
+    }
+}
