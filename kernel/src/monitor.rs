@@ -9,6 +9,7 @@ static START_UP: Pin = Pin::new("start-up");
 
 static PINS: &[&Pin] = &[
     &START_UP,
+    &mode::bare::SNAPSHOT,
     #[cfg(feature = "app-faults")]
     &faults::PIN,
 ];

@@ -1,6 +1,6 @@
 //! Tests that only a running machine can run: registers across preemption, locks under contention, timers, shootdowns, switches.
 //! On the command line, `only=WORD` picks the tests with that word in their names and `skip=WORD` leaves those out that have it;
-//! `switches=N` sets the number of switches under the register checker. `sweep=exact` promises that a tick of the counter is an instruction, so that sweeps are complete,
+//! `switches=N` sets the number of switches under the register checker, `snapshots=N` that of snapshots under writers. `sweep=exact` promises that a tick of the counter is an instruction, so that sweeps are complete,
 //! and `x87=all` that the emulator bears values on the x87 stacks of all CPUs.
 //!
 //! Logs `ok NAME` or `FAILED NAME` for each and `selftest: N passed, M failed`, then ends the machine in order if none failed.
@@ -18,6 +18,8 @@ mod guards;
 mod interrupts;
 mod locks;
 mod registers;
+#[cfg(bare_metal)]
+mod snapshot;
 #[cfg_attr(not(bare_metal), expect(dead_code, reason = "what the tests of the switch need"))]
 mod state;
 #[cfg(bare_metal)]
@@ -65,6 +67,9 @@ const SWITCH_TESTS: &[(&str, Test)] = &[
     ("of many requests one wins", switch::requests_compete),
     ("a wild write to the VMM is stopped", switch::a_wild_write_is_stopped),
     ("what is the VMM's is guarded", guards::hold),
+    ("a snapshot is of one instant", snapshot::is_of_one_instant),
+    ("a snapshot holds the machine in guest mode", snapshot::needs_guest_mode),
+    ("a snapshot without room is lost, and nothing else", snapshot::may_be_spoilt),
     ("the VMM does not need what the system may switch off", beneath::sse_may_be_switched_off),
     ("ticks go on while the machine toggles", interrupts::ticks_go_on),
     ("an interrupt at each instruction of a switch comes once", interrupts::timer_sweep),

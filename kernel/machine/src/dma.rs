@@ -6,6 +6,7 @@
 use crate::frames;
 use crate::paging::PAGE;
 use crate::sync::SpinLock;
+use core::ops::Range;
 use core::ptr::NonNull;
 
 const CHUNK_PAGES: usize = 512;
@@ -116,6 +117,13 @@ impl Drop for DmaRegion {
             chunk.mark(page..page + self.pages, false);
         }
     }
+}
+
+/// Where a chunk of the pool is, by its number: from 0 on, as long as there are any.
+pub fn chunk(number: usize) -> Option<Range<u64>> {
+    let pool = POOL.lock();
+    let Chunk { start, .. } = *pool.chunks[..pool.count].get(number)?;
+    Some(start..start + CHUNK_PAGES as u64 * PAGE)
 }
 
 /// Bytes the pool has taken from the system.

@@ -2,18 +2,23 @@
 
 #[cfg(feature = "inject")]
 pub mod inject;
+pub mod snapshot;
 
 use crate::board::Board;
 use crate::phase::Phase;
 use crate::switch::{Figures, Outcome, Refused, Switch};
 use crate::{Direction, Pins, World};
 use core::fmt;
+use core::sync::atomic::{AtomicBool, Ordering};
 use core::time::Duration;
 use machine::cpu;
 use machine::thread::{self, Builder, Thread};
 use machine::virtualization::hooks;
 use spin::Once;
+use vmm::call::Status;
 use vmm::monitor::{BuildError, EnterError, Monitor};
+
+pub use snapshot::{FreezeError, Returned, SNAPSHOT, Snapshot, SnapshotError, freeze};
 
 static SWITCH: Once<Result<Switch<Machine>, BuildError>> = Once::new();
 static REPORTER: Once<Thread> = Once::new();
@@ -22,6 +27,8 @@ static REPORTER: Once<Thread> = Once::new();
 #[derive(Debug)]
 pub struct Machine {
     monitor: Monitor,
+    /// The last freeze has returned a second time.
+    restored: AtomicBool,
 }
 
 /// Why a CPU can't switch.
@@ -29,6 +36,8 @@ pub struct Machine {
 pub enum CpuError {
     /// It can't enter.
     Enter(EnterError),
+    /// It can't freeze.
+    Freeze(Status),
     /// A fault was asked for.
     #[cfg(feature = "inject")]
     Injected,
@@ -38,6 +47,7 @@ impl fmt::Display for CpuError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Enter(error) => error.fmt(f),
+            Self::Freeze(status) => f.write_str(status.meaning()),
             #[cfg(feature = "inject")]
             Self::Injected => f.write_str("a fault was injected"),
         }
@@ -157,11 +167,23 @@ impl World for Machine {
             self.monitor.leave();
         }
     }
+
+    fn freeze(&self, _: usize) -> Result<(), CpuError> {
+        if self.monitor.freeze().map_err(CpuError::Freeze)? {
+            self.restored.store(true, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    fn settle(&self) {
+        self.monitor.settle();
+    }
 }
 
 /// Binds the monitor, or the reason why there is none, to the machine. Once, on a thread, when all CPUs run.
 pub fn start(monitor: Result<Monitor, BuildError>, pins: Pins<'static>) {
-    SWITCH.call_once(|| monitor.map(|monitor| Switch::new(Machine { monitor }, pins)));
+    let restored = AtomicBool::new(false);
+    SWITCH.call_once(|| monitor.map(|monitor| Switch::new(Machine { monitor, restored }, pins)));
     match Builder::new("vmm-reports").spawn(log_reports) {
         Ok(handle) => {
             REPORTER.call_once(|| handle.thread().clone());

@@ -6,6 +6,7 @@
 //! | [`phase`] | the transition table |
 //! | [`pins`] | what must not straddle a switch |
 //! | [`rendezvous`] | all CPUs prepare, vote, and commit or undo |
+//! | [`steps`] | what that is, for a switch and for a freeze |
 //! | [`trace`] | what each CPU did when, in a switch |
 //! | [`board`] | what is known about the switches so far, for whoever only reads |
 //! | [`switch`] | a switch from request to answer |
@@ -25,6 +26,7 @@ pub mod board;
 pub mod phase;
 pub mod pins;
 pub mod rendezvous;
+pub mod steps;
 pub mod switch;
 #[cfg(test)]
 mod tests;
@@ -35,7 +37,8 @@ use core::time::Duration;
 
 pub use phase::{Event, Phase};
 pub use pins::{Held, Pin, Pins};
-pub use switch::{Outcome, Refused, Switch};
+pub use steps::Round;
+pub use switch::{Outcome, Refused, Switch, Turn};
 
 /// Which way a switch goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,4 +99,8 @@ pub trait World: Sync {
     fn commit(&self, cpu: usize, direction: Direction) -> Result<(), Self::Error>;
     /// Goes back after a [`World::commit`] that succeeded, because another CPU's did not.
     fn revert(&self, cpu: usize, direction: Direction);
+    /// Freezes memory, in guest mode: returns on each CPU when all have come, with the same answer.
+    fn freeze(&self, cpu: usize) -> Result<(), Self::Error>;
+    /// Puts in order on the bare machine what guest mode has left. On a thread, after leaving, before anybody enters again.
+    fn settle(&self);
 }

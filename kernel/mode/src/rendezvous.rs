@@ -11,6 +11,7 @@
 //!                                          └─ Undo ── undo         └─ Revert ── revert
 //! ```
 
+use crate::steps::{FREEZE, Freezing, Round, Steps, Switching};
 use crate::trace::{Mark, Marks};
 use crate::{Direction, World};
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -75,7 +76,8 @@ pub enum Failure<E> {
 #[derive(Debug)]
 pub struct Rendezvous<E> {
     round: AtomicU64,
-    direction: AtomicU64,
+    /// [`Round::code`] of the round.
+    kind: AtomicU64,
     slots: [Slot<E>; MAX_CPUS],
 }
 
@@ -104,11 +106,7 @@ impl<E> Default for Rendezvous<E> {
 impl<E> Rendezvous<E> {
     /// Nobody is there.
     pub const fn new() -> Self {
-        Self {
-            round: AtomicU64::new(0),
-            direction: AtomicU64::new(0),
-            slots: [const { Slot::new() }; MAX_CPUS],
-        }
+        Self { round: AtomicU64::new(0), kind: AtomicU64::new(0), slots: [const { Slot::new() }; MAX_CPUS] }
     }
 
     /// What a CPU did when, in the last round.
@@ -124,34 +122,40 @@ impl<E: Copy + Send> Rendezvous<E> {
         if opened & ((1 << STEP_BITS) - 1) != Step::Open as u64 {
             return;
         }
-        let direction =
-            if self.direction.load(Ordering::Relaxed) == 0 { Direction::Enter } else { Direction::Leave };
+        match self.kind.load(Ordering::Relaxed) {
+            FREEZE => self.follow(world, opened, &Freezing { world }),
+            0 => self.follow(world, opened, &Switching { world, direction: Direction::Enter }),
+            _ => self.follow(world, opened, &Switching { world, direction: Direction::Leave }),
+        }
+    }
+
+    fn follow<W: World<Error = E>>(&self, world: &W, opened: u64, steps: &impl Steps<E>) {
         let round = opened >> STEP_BITS;
         let cpu = world.cpu();
         let slot = &self.slots[cpu];
         slot.marks.set(Mark::Arrive, world.ticks());
         slot.answer(round, Answer::Arrived);
-        let prepared = self.prepare(world, cpu, round, direction);
+        let prepared = self.prepare(world, cpu, round, steps);
         let verdict = self.wait_while(world, opened);
         slot.marks.set(Mark::Verdict, world.ticks());
         if verdict == word(round, Step::Commit as u64) {
-            let over = self.commit(world, cpu, round, direction);
+            let over = self.commit(world, cpu, round, steps);
             let end = self.wait_while(world, verdict);
             slot.marks.set(Mark::Release, world.ticks());
             if over && end == word(round, Step::Revert as u64) {
-                world.revert(cpu, direction);
+                steps.revert(cpu);
             }
         } else if prepared {
             // Undone, or so late that the next round has begun.
-            world.undo(cpu, direction);
+            steps.undo(cpu);
         }
         slot.marks.set(Mark::End, world.ticks());
         slot.answer(round, Answer::Out);
     }
 
-    fn prepare<W: World<Error = E>>(&self, world: &W, cpu: usize, round: u64, direction: Direction) -> bool {
+    fn prepare<W: World>(&self, world: &W, cpu: usize, round: u64, steps: &impl Steps<E>) -> bool {
         let slot = &self.slots[cpu];
-        let result = world.prepare(cpu, direction);
+        let result = steps.prepare(cpu);
         let good = result.is_ok();
         if let Err(error) = result {
             *slot.error.lock() = Some(error);
@@ -162,9 +166,9 @@ impl<E: Copy + Send> Rendezvous<E> {
     }
 
     #[inline(always)]
-    fn commit<W: World<Error = E>>(&self, world: &W, cpu: usize, round: u64, direction: Direction) -> bool {
+    fn commit<W: World>(&self, world: &W, cpu: usize, round: u64, steps: &impl Steps<E>) -> bool {
         let slot = &self.slots[cpu];
-        let result = world.commit(cpu, direction);
+        let result = steps.commit(cpu);
         let good = result.is_ok();
         if let Err(error) = result {
             *slot.error.lock() = Some(error);
@@ -192,13 +196,28 @@ impl<E: Copy + Send> Rendezvous<E> {
     pub fn lead<W: World<Error = E>>(
         &self,
         world: &W,
-        direction: Direction,
+        round: Round,
+        deadline: u64,
+        pinned: impl Fn() -> Option<&'static str>,
+    ) -> Result<(), Failure<E>> {
+        self.kind.store(round.code(), Ordering::Relaxed);
+        match round {
+            Round::Switch(direction) => {
+                self.lead_through(world, &Switching { world, direction }, deadline, pinned)
+            }
+            Round::Freeze => self.lead_through(world, &Freezing { world }, deadline, pinned),
+        }
+    }
+
+    fn lead_through<W: World<Error = E>>(
+        &self,
+        world: &W,
+        steps: &impl Steps<E>,
         deadline: u64,
         pinned: impl Fn() -> Option<&'static str>,
     ) -> Result<(), Failure<E>> {
         let (me, cpus) = (world.cpu(), world.cpus());
         let round = (self.round.load(Ordering::Relaxed) >> STEP_BITS) + 1;
-        self.direction.store(u64::from(direction == Direction::Leave), Ordering::Relaxed);
         self.slots[..cpus].iter().for_each(|slot| slot.marks.clear());
         let slot = &self.slots[me];
         slot.marks.set(Mark::Call, world.ticks());
@@ -206,7 +225,7 @@ impl<E: Copy + Send> Rendezvous<E> {
         self.round.store(open, Ordering::Release);
         world.call_others();
         slot.marks.set(Mark::Arrive, world.ticks());
-        let prepared = self.prepare(world, me, round, direction);
+        let prepared = self.prepare(world, me, round, steps);
         let vote = self.votes(world, round, deadline).and_then(|()| match pinned() {
             Some(name) => Err(Failure::Pinned(name)),
             None => Ok(()),
@@ -214,7 +233,7 @@ impl<E: Copy + Send> Rendezvous<E> {
         if let Err(failure) = vote {
             self.round.store(word(round, Step::Undo as u64), Ordering::Release);
             if prepared {
-                world.undo(me, direction);
+                steps.undo(me);
             }
             slot.answer(round, Answer::Out);
             // Those that have not voted undo it alone, when they see that the round is over.
@@ -224,14 +243,14 @@ impl<E: Copy + Send> Rendezvous<E> {
         }
         slot.marks.set(Mark::Verdict, world.ticks());
         self.round.store(word(round, Step::Commit as u64), Ordering::Release);
-        let over = self.commit(world, me, round, direction);
+        let over = self.commit(world, me, round, steps);
         self.gather(world, round, Answer::Over, |_| true);
         let failed = (0..cpus).find(|&cpu| self.slots[cpu].answered(round) == Answer::Failed as u64);
         slot.marks.set(Mark::Release, world.ticks());
         let end = if failed.is_some() { Step::Revert } else { Step::Done };
         self.round.store(word(round, end as u64), Ordering::Release);
         if over && failed.is_some() {
-            world.revert(me, direction);
+            steps.revert(me);
         }
         slot.marks.set(Mark::End, world.ticks());
         slot.answer(round, Answer::Out);

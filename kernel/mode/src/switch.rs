@@ -3,12 +3,13 @@
 use crate::board::{Board, Reason, Writer};
 use crate::phase::Event;
 use crate::rendezvous::{Failure, Rendezvous};
-use crate::trace::Record;
-use crate::{Direction, Phase, Pins, World};
+use crate::trace::{CpuTrace, Record};
+use crate::{Direction, Phase, Pins, Round, World};
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::fmt;
 use core::time::Duration;
-use machine::sync::Mutex;
+use machine::sync::{Mutex, MutexGuard};
 use machine::time::Instant;
 
 /// Switches that are kept for `trace`.
@@ -153,7 +154,15 @@ impl<W: World> Switch<W> {
         }
         let (now, done) = (Instant::now().as_nanos(), result.is_ok());
         figures.writer.push(now, direction, done, |cpu| self.rendezvous.marks(cpu));
+        if done && direction == Direction::Leave {
+            self.world.settle();
+        }
         result.map(|()| Outcome::Switched)
+    }
+
+    /// Waits for requests that are being carried out; none is meanwhile. On a thread.
+    pub fn turn(&self) -> Turn<'_, W> {
+        Turn { switch: self, _turn: self.turn.lock() }
     }
 
     /// Whether a [`request`](Self::request) would be carried out now, as far as that can be known. Nothing is changed.
@@ -185,27 +194,74 @@ impl<W: World> Switch<W> {
         loop {
             self.pins.wait(until).map_err(Refused::Pinned)?;
             world.ready(direction).map_err(|error| Refused::Failed(world.cpu(), error))?;
-            let ticks = world.ticks().saturating_add(world.ticks_of(until.saturating_since(Instant::now())));
             begin(figures, direction);
-            let round = world.without_interrupts(|| {
-                self.rendezvous.lead(world, direction, ticks, || self.pins.holder().map(crate::Pin::name))
-            });
-            match round {
+            match self.lead(Round::Switch(direction), until) {
                 Ok(()) => {
                     finish(figures, direction);
                     return Ok(());
                 }
-                Err(failure) => {
+                Err(refused) => {
                     figures.step(Event::Undo);
-                    match failure {
-                        // Somebody took a pin at the last moment: wait for it, too.
-                        Failure::Pinned(_) => {}
-                        Failure::Absent(cpu) | Failure::Late(cpu) => return Err(Refused::NoAnswer(cpu)),
-                        Failure::Step(cpu, error) => return Err(Refused::Failed(cpu, error)),
+                    // Somebody took a pin at the last moment: wait for it, too.
+                    if !matches!(refused, Refused::Pinned(_)) {
+                        return Err(refused);
                     }
                 }
             }
         }
+    }
+
+    /// One round. [`Refused::Pinned`]: somebody took a pin at the last moment.
+    fn lead(&self, round: Round, until: Instant) -> Result<(), Refused<W::Error>> {
+        let world = &self.world;
+        let ticks = world.ticks().saturating_add(world.ticks_of(until.saturating_since(Instant::now())));
+        let result = world.without_interrupts(|| {
+            self.rendezvous.lead(world, round, ticks, || self.pins.holder().map(crate::Pin::name))
+        });
+        result.map_err(|failure| match failure {
+            Failure::Pinned(name) => Refused::Pinned(name),
+            Failure::Absent(cpu) | Failure::Late(cpu) => Refused::NoAnswer(cpu),
+            Failure::Step(cpu, error) => Refused::Failed(cpu, error),
+        })
+    }
+}
+
+/// Nobody else switches, or freezes, while this is there.
+#[must_use = "others wait as long as this lives"]
+pub struct Turn<'a, W: World> {
+    switch: &'a Switch<W>,
+    _turn: MutexGuard<'a, ()>,
+}
+
+impl<W: World> Turn<'_, W> {
+    /// Where the machine stands, and will as long as this lives.
+    pub fn phase(&self) -> Phase {
+        self.switch.figures(|figures| figures.phase)
+    }
+
+    /// Waits until nobody holds a pin.
+    ///
+    /// # Errors
+    /// [`Refused::Pinned`]: somebody did until the deadline.
+    pub fn wait(&self, until: Instant) -> Result<(), Refused<W::Error>> {
+        self.switch.pins.wait(until).map_err(Refused::Pinned)
+    }
+
+    /// Freezes memory, all CPUs together or not at all, in guest mode. Returns what each did when. Interrupts are on.
+    ///
+    /// # Errors
+    /// As for switches; nothing is frozen.
+    pub fn freeze(&self, until: Instant) -> Result<Vec<CpuTrace>, Refused<W::Error>> {
+        loop {
+            self.wait(until)?;
+            match self.switch.lead(Round::Freeze, until) {
+                Ok(()) => break,
+                Err(Refused::Pinned(_)) => {}
+                Err(refused) => return Err(refused),
+            }
+        }
+        let marks = |cpu| CpuTrace { marks: self.switch.rendezvous.marks(cpu) };
+        Ok((0..self.switch.world.cpus()).map(marks).collect())
     }
 }
 

@@ -46,6 +46,9 @@ struct Fake {
     calls: Vec<Mutex<Sender<()>>>,
     unsound: AtomicBool,
     readied: AtomicUsize,
+    settled: AtomicUsize,
+    /// How often each CPU has frozen.
+    frozen: Vec<AtomicUsize>,
     start: Instant,
 }
 
@@ -122,6 +125,18 @@ impl World for Fake {
         assert_eq!(direction, Direction::Enter);
         assert!(self.guest[cpu].swap(false, Ordering::SeqCst));
     }
+    fn freeze(&self, cpu: usize) -> Result<(), Broken> {
+        assert!(self.guest[cpu].load(Ordering::SeqCst));
+        if self.fault(cpu) == Some(Fault::Commit) {
+            return Err(Broken::Commit);
+        }
+        self.frozen[cpu].fetch_add(1, Ordering::SeqCst);
+        Ok(())
+    }
+    fn settle(&self) {
+        assert!(self.modes().into_iter().all(|guest| !guest));
+        self.settled.fetch_add(1, Ordering::SeqCst);
+    }
 }
 
 /// Runs `f` on CPU 0 with `cpus - 1` others that answer calls.
@@ -135,6 +150,8 @@ fn machine(cpus: usize, pins: Pins<'static>, f: impl FnOnce(&Arc<Switch<Fake>>))
         calls: calls.into_iter().map(Mutex::new).collect(),
         unsound: AtomicBool::new(false),
         readied: AtomicUsize::new(0),
+        settled: AtomicUsize::new(0),
+        frozen: (0..cpus).map(|_| AtomicUsize::new(0)).collect(),
         start: Instant::now(),
     };
     let switch = Arc::new(Switch::new(fake, pins));
@@ -178,6 +195,7 @@ fn all_go_there_and_back() {
             }
             switch.figures(|figures| {
                 assert_eq!((figures.phase, figures.switches), (Phase::Native, 100));
+                assert_eq!(switch.world().settled.load(Ordering::SeqCst), 50);
                 let last = figures.last().unwrap();
                 assert_eq!((last.direction, last.cpus.len()), (Direction::Leave, cpus));
             });
@@ -328,7 +346,7 @@ fn a_pin_taken_at_the_last_moment_is_seen() {
         let asked = AtomicUsize::new(0);
         let rendezvous = Rendezvous::<Broken>::new();
         let pinned = || (asked.fetch_add(1, Ordering::SeqCst) == 0).then_some("late");
-        let lead = || rendezvous.lead(switch.world(), Direction::Enter, u64::MAX, pinned);
+        let lead = || rendezvous.lead(switch.world(), Round::Switch(Direction::Enter), u64::MAX, pinned);
         assert_eq!(lead(), Err(rendezvous::Failure::Pinned("late")));
         assert_eq!(switch.world().modes(), [false]);
         assert_eq!(lead(), Ok(()));
@@ -361,5 +379,68 @@ fn what_the_checker_refuses_is_not_tried() {
         switch.world().unsound.store(true, Ordering::SeqCst);
         assert_eq!(switch.request(None, LONG), Err(Refused::Failed(0, Broken::Check)));
         assert_eq!(switch.figures(|figures| figures.phase), Phase::Native);
+    });
+}
+
+fn until(patience: Duration) -> machine::time::Instant {
+    machine::time::Instant::now().saturating_add(patience)
+}
+
+#[test]
+fn all_freeze_together_between_switches() {
+    for cpus in [1, 2, 4] {
+        machine(cpus, NO_PINS, |switch| {
+            let frozen = || -> Vec<_> {
+                switch.world().frozen.iter().map(|count| count.load(Ordering::SeqCst)).collect()
+            };
+            for round in 1..=20 {
+                switch.request(Some(Phase::Guest), LONG).unwrap();
+                let turn = switch.turn();
+                assert_eq!(turn.phase(), Phase::Guest);
+                let traces = turn.freeze(until(LONG)).unwrap();
+                assert!(traces.len() == cpus && traces.iter().all(|trace| trace.marks[1..].is_sorted()));
+                assert_eq!(frozen(), std::vec![round; cpus]);
+                // The other request is told that it is busy, or comes afterwards.
+                std::thread::scope(|scope| {
+                    let other = scope.spawn(|| switch.request(Some(Phase::Native), LONG));
+                    drop(turn);
+                    assert!(matches!(other.join().unwrap(), Ok(_) | Err(Refused::Busy)));
+                });
+                let _ = switch.request(Some(Phase::Native), LONG);
+            }
+            switch.figures(|figures| assert_eq!((figures.phase, figures.switches), (Phase::Native, 40)));
+        });
+    }
+}
+
+/// A freeze that comes to nothing says why, and leaves all CPUs where they are.
+#[test]
+fn a_freeze_is_refused_as_a_switch_is() {
+    static PIN: Pin = Pin::new("a test");
+    static PINS: [&Pin; 1] = [&PIN];
+    machine(3, Pins(&PINS), |switch| {
+        switch.request(Some(Phase::Guest), LONG).unwrap();
+        let world = switch.world();
+        let freeze = |patience| switch.turn().freeze(until(patience)).map(|_| ());
+        for at in 0..3 {
+            for fault in [Fault::Absent, Fault::Commit] {
+                if at == 0 && fault == Fault::Absent {
+                    continue;
+                }
+                *world.fault.lock().unwrap() = Some((at, fault));
+                let result = freeze(if fault == Fault::Absent { SHORT } else { LONG });
+                *world.fault.lock().unwrap() = None;
+                match fault {
+                    Fault::Absent => assert!(matches!(result, Err(Refused::NoAnswer(_))), "{result:?}"),
+                    _ => assert_eq!(result, Err(Refused::Failed(at, Broken::Commit))),
+                }
+                assert_eq!(world.modes(), [true; 3]);
+                assert_eq!(freeze(LONG), Ok(()));
+            }
+        }
+        let held = PIN.hold();
+        assert_eq!(freeze(SHORT), Err(Refused::Pinned("a test")));
+        drop(held);
+        assert_eq!(freeze(LONG), Ok(()));
     });
 }

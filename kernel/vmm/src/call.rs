@@ -100,17 +100,40 @@ pub enum Status {
 }
 
 impl Status {
-    /// All of them, by number, with what they mean.
-    pub const ALL: [(Self, &'static str); 8] = [
-        (Self::Done, "done"),
-        (Self::Unknown, "there is no such call"),
-        (Self::BadArgument, "an argument is out of its range"),
-        (Self::Nothing, "there is nothing to fetch"),
-        (Self::Dry, "the VMM's tables are used up"),
-        (Self::Busy, "a snapshot is held"),
-        (Self::Spoilt, "there was no room for a copy"),
-        (Self::Alone, "not all CPUs came to the freeze"),
+    /// All of them, by number.
+    pub const ALL: [Self; 8] = [
+        Self::Done,
+        Self::Unknown,
+        Self::BadArgument,
+        Self::Nothing,
+        Self::Dry,
+        Self::Busy,
+        Self::Spoilt,
+        Self::Alone,
     ];
+
+    /// What a number means that came from a call.
+    pub fn of(number: u64) -> Self {
+        usize::try_from(number)
+            .ok()
+            .and_then(|number| Self::ALL.get(number))
+            .copied()
+            .unwrap_or(Self::Unknown)
+    }
+
+    /// In words.
+    pub const fn meaning(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Unknown => "there is no such call",
+            Self::BadArgument => "an argument is out of its range",
+            Self::Nothing => "there is nothing to fetch",
+            Self::Dry => "the VMM's tables are used up",
+            Self::Busy => "a snapshot is held",
+            Self::Spoilt => "there was no room for a copy",
+            Self::Alone => "not all CPUs came to the freeze",
+        }
+    }
 }
 
 /// Kinds of exits that are counted.

@@ -18,11 +18,13 @@ use core::fmt;
 use core::sync::atomic::{AtomicBool, Ordering};
 use intel::Vmx;
 use machine::cpu::MAX_CPUS;
+use machine::dma::DmaRegion;
 use machine::memory::map::MemoryMap;
 use machine::memory::reserve::Reserve;
 use machine::state::CaptureError;
 use machine::virtualization::vmx::EnableError;
 use real::Real;
+use x86defs::state::CpuState;
 
 pub use build::BuildError;
 
@@ -261,8 +263,18 @@ impl Monitor {
     ///
     /// # Errors
     /// See there; memory is not frozen.
-    pub fn freeze(&self) -> Result<bool, u64> {
-        self.call(Call::Freeze, 0, 0).map(|times| times != 0)
+    pub fn freeze(&self) -> Result<bool, Status> {
+        self.call(Call::Freeze, 0, 0).map(|times| times != 0).map_err(Status::of)
+    }
+
+    /// A CPU's frozen state, by way of the first page of a buffer that is exempt. In guest mode.
+    ///
+    /// # Errors
+    /// See [`Call::FetchState`].
+    pub fn frozen_state(&self, cpu: usize, buffer: &mut DmaRegion) -> Result<CpuState, Status> {
+        self.call(Call::FetchState, cpu as u64, buffer.physical()).map_err(Status::of)?;
+        // SAFETY: the VMM has written one there, and the buffer is ours.
+        Ok(unsafe { buffer.pointer().cast::<CpuState>().read() })
     }
 
     /// Ends on the bare machine what only holds in guest mode, and joins nested tables that were split. On a thread, while no switch is

@@ -10,7 +10,7 @@ const EXEMPT: u64 = 0xc0_0000;
 const BLOCK: u64 = 2 << 20;
 
 fn status(setting: &mut Setting, call: Call, first: u64, second: u64) -> Status {
-    Status::ALL[setting.call(call as u64, first, second).0 as usize].0
+    Status::of(setting.call(call as u64, first, second).0)
 }
 
 /// With memory exempted, and frozen.
