@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use image_builder::Machine;
-use image_builder::config::{Bochs, Clock, CpuModel};
+use image_builder::config::{Bochs, Clock, CpuModel, Memory};
 use image_builder::figures::{self, Figure};
 use image_builder::machine::{Builder, End};
 use serde_json::Value;
@@ -58,6 +58,7 @@ fn manual(wanted: impl Fn(&str) -> bool) -> Vec<(&'static str, &'static str)> {
     let modes = |name| match name {
         "switch.enter" | "switch.rendezvous" => &["native"][..],
         "switch.leave" | "exit.hypercall" | "exit.nested_split" => &["guest"],
+        _ if name.starts_with("snapshot.") => &["guest"],
         _ => &["native", "guest"],
     };
     names.flat_map(|name| modes(name).iter().map(move |mode| (name, *mode))).collect()
@@ -186,6 +187,20 @@ fn a_switch_takes_the_same_few_instructions_each_time() {
             }
         }
     }
+}
+
+/// The machine stands still for few instructions, in a small one and in a large one; and writers pay little afterwards.
+#[test]
+fn a_freeze_and_what_is_copied_take_few_instructions() {
+    let stops = [Memory::mebibytes(128), Memory::gibibytes(16)].map(|memory| {
+        let builder = Machine::builder().icount_alone().memory(memory);
+        let figures = figures(&run(builder, 1, &format!("bench=snapshot {COUNTED}")), 1);
+        let of = |name: &str| figures.iter().find(|figure| figure.name == name).unwrap().max;
+        assert!(of("snapshot.first_write") <= 6_000 && of("snapshot.next_write") <= 2_000, "{figures:?}");
+        of("snapshot.stop")
+    });
+    // What differs is in how many large pages the first pages lie that are written, not how many there are.
+    assert!(stops.iter().all(|stop| *stop <= 20_000) && stops[1] - stops[0] <= stops[0] / 5, "{stops:?}");
 }
 
 /// On VMX, with one CPU and without a network or a disk of its own.

@@ -59,6 +59,18 @@ fn two_cpus_with_each_entry_checked() {
     assert!(end == End::Shutdown && said.contains(" passed, 0 failed"), "{said}");
 }
 
+/// Memory frozen again and again under writers on all CPUs: each time as it was at one instant.
+#[test]
+fn snapshots_are_of_one_instant() {
+    let snapshots = if tests::soaks() { 5_000 } else { 200 };
+    for cpus in [1, 2, 4] {
+        let builder = Machine::builder().elf(&image("selftest"));
+        let (end, said) = run(cpus, builder.append(&format!("only=snapshot snapshots={snapshots}")));
+        assert!(end == End::Shutdown && said.contains("3 passed, 0 failed"), "{said}");
+        assert!(said.contains(&format!("{snapshots} snapshots, stopped for")), "{said}");
+    }
+}
+
 /// An interrupt, and an NMI, at each instruction of the way there and back: `sweep=exact` has the machine assert that no offset
 /// is left out, from before the first switch to behind the second. And whatever threads and interrupts do in all these tests,
 /// they do it again in the same order.

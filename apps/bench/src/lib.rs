@@ -27,6 +27,8 @@ mod network;
 mod pages;
 mod run;
 mod sampler;
+#[cfg(all(bare_metal, feature = "vmm"))]
+mod snapshot;
 mod statistics;
 mod storage;
 mod suites;

@@ -12,7 +12,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 #[cfg(all(bare_metal, feature = "vmm"))]
-use crate::switch;
+use crate::{snapshot, switch};
 
 /// One run of a benchmark, in the mode that the machine is in.
 pub(crate) type Run = fn(&Context, &mut Sampler) -> Result<(), Failure>;
@@ -152,7 +152,16 @@ pub const SUITES: &[Suite] = &[
             Benchmark::new("switch.rendezvous", 100, switch::rendezvous).switching(Mode::Native),
             Benchmark::new("exit.cpuid", 200, switch::cpuid),
             Benchmark::new("exit.hypercall", 200, switch::hypercall).only(Mode::Guest),
-            Benchmark::new("exit.nested_split", 5, switch::nested_split).only(Mode::Guest),
+            Benchmark::new("exit.nested_split", 5, switch::nested_split).switching(Mode::Guest),
+        ],
+    },
+    #[cfg(all(bare_metal, feature = "vmm"))]
+    Suite {
+        name: "snapshot",
+        benchmarks: &[
+            Benchmark::new("snapshot.stop", 40, snapshot::stop).only(Mode::Guest),
+            Benchmark::new("snapshot.first_write", 5, snapshot::first_write).switching(Mode::Guest),
+            Benchmark::new("snapshot.next_write", 200, snapshot::next_write).switching(Mode::Guest),
         ],
     },
 ];

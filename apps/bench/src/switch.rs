@@ -6,19 +6,19 @@ use alloc::string::ToString;
 use alloc::vec::Vec;
 use app::thread;
 use core::hint::black_box;
-use core::sync::atomic::{AtomicU64, Ordering};
 use core::time::Duration;
 use machine::cpu::{self, tsc};
 use machine::paging::{self, PAGE};
+use mode::Phase;
 use mode::bare::{look, request};
 use mode::trace::Record;
 use vmm::call::Call;
 
 /// Bytes of a large leaf.
-const LARGE: u64 = 2 << 20;
-const DEADLINE: Duration = Duration::from_secs(20);
+pub(crate) const LARGE: u64 = 2 << 20;
+pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
 
-fn refused(error: impl ToString) -> Failure {
+pub(crate) fn refused(error: impl ToString) -> Failure {
     Failure::Monitor(error.to_string())
 }
 
@@ -73,37 +73,60 @@ pub fn hypercall(_: &Context, sampler: &mut Sampler) -> Result<(), Failure> {
         .map_err(refused)
 }
 
+/// Large leaves of the nested tables that are whole.
+pub(crate) struct Leaves {
+    memory: Vec<u8>,
+    /// Where the first begins in it.
+    offset: usize,
+}
+
+impl Leaves {
+    /// In a run: as many as are wanted, and those of the warm-up.
+    pub(crate) const COUNT: u64 = 6;
+
+    /// On the machine's way through native mode all that was split before is joined.
+    pub(crate) fn new() -> Result<Self, Failure> {
+        let size = ((Self::COUNT + 1) * LARGE) as usize;
+        let mut memory: Vec<u8> = Vec::new();
+        memory.try_reserve_exact(size)?;
+        memory.resize(size, 0);
+        let first = (memory.as_ptr() as u64).next_multiple_of(LARGE);
+        let offset = (first - memory.as_ptr() as u64) as usize;
+        // Large blocks of the heap lie at their physical address.
+        if (0..Self::COUNT).any(|leaf| paging::translate(first + leaf * LARGE) != Some(first + leaf * LARGE))
+        {
+            return Err(Failure::Memory);
+        }
+        for phase in [Phase::Native, Phase::Guest] {
+            request(Some(phase), DEADLINE).map_err(refused)?;
+        }
+        Ok(Self { memory, offset })
+    }
+
+    /// Where a leaf begins.
+    fn start(&self, leaf: u64) -> u64 {
+        self.memory.as_ptr() as u64 + self.offset as u64 + leaf * LARGE
+    }
+
+    /// A byte of a leaf.
+    pub(crate) fn byte(&mut self, leaf: u64, offset: u64) -> &mut u8 {
+        &mut self.memory[self.offset + (leaf * LARGE + offset) as usize]
+    }
+}
+
 /// The first write to a watched large leaf: a nested fault that splits it and resumes.
 pub fn nested_split(_: &Context, sampler: &mut Sampler) -> Result<(), Failure> {
-    /// In a run: as many as are wanted, and those of the warm-up.
-    const LEAVES: u64 = 6;
-    /// Since boot: what was split once stays so, and a large block of the heap begins where it began the last time.
-    const MOST: u64 = 5 * LEAVES;
-    static SPLIT: AtomicU64 = AtomicU64::new(0);
-    let split = SPLIT.fetch_add(LEAVES, Ordering::Relaxed);
-    if split >= MOST {
-        return Err(refused("it has split as many pages as it may since boot"));
-    }
-    let size = ((split + LEAVES + 1) * LARGE) as usize;
-    let mut memory: Vec<u8> = Vec::new();
-    memory.try_reserve_exact(size)?;
-    memory.resize(size, 0);
-    let first = (memory.as_ptr() as u64).next_multiple_of(LARGE);
-    let offset = (first - memory.as_ptr() as u64) as usize;
-    for leaf in split..split + LEAVES {
+    let mut leaves = Leaves::new()?;
+    for leaf in 0..Leaves::COUNT {
         if !sampler.wants() {
             break;
         }
-        let start = first + leaf * LARGE;
-        // Large blocks of the heap lie at their physical address.
-        if paging::translate(start) != Some(start) {
-            return Err(Failure::Memory);
-        }
+        let start = leaves.start(leaf);
         let call = |call| {
             look(|_, monitor| monitor.call(call, start, LARGE)).map_err(refused)?.map_err(|_| Failure::Memory)
         };
         call(Call::Watch)?;
-        let place = &mut memory[offset + (leaf * LARGE) as usize + 5 * PAGE as usize];
+        let place = leaves.byte(leaf, 5 * PAGE);
         let ticks = cpu::without_interrupts(|| {
             let begin = tsc();
             *black_box(place) = 1;

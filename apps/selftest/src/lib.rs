@@ -1,5 +1,5 @@
 //! Tests that only a running machine can run: registers across preemption, locks under contention, timers, shootdowns, switches.
-//! On the command line, `only=WORD` picks the tests with that word in their names and `skip=WORD` leaves those out that have it;
+//! On the command line, `only=WORD` picks the tests with that word in their names and `skip=WORD,…` leaves those out that have one of them;
 //! `switches=N` sets the number of switches under the register checker, `snapshots=N` that of snapshots under writers. `sweep=exact` promises that a tick of the counter is an instruction, so that sweeps are complete,
 //! and `x87=all` that the emulator bears values on the x87 stacks of all CPUs.
 //!
@@ -106,7 +106,8 @@ impl App for SelfTest {
 
     fn run(&self, env: &'static Env) -> Result<(), AppError> {
         let mut failed = 0;
-        let has = |name: &str, key| env.setting(key).map(|word| name.contains(word));
+        let has =
+            |name: &str, key| env.setting(key).map(|words| words.split(',').any(|word| name.contains(word)));
         let wanted = |name: &str| has(name, "only") != Some(false) && has(name, "skip") != Some(true);
         let switching: &[_] = if can_switch() { SWITCH_TESTS } else { &[] };
         let tests = || TESTS.iter().chain(switching).filter(|(name, _)| wanted(name));

@@ -205,7 +205,8 @@ fn one(
     check(gone == Err(Status::BadArgument), "what was sent was fetched")?;
     let stop = snapshot.stop();
     drop(snapshot);
-    check(env.free_memory_bytes() + (64 << 10) > free, "donated memory was not given back")?;
+    // Others may have taken some meanwhile, but not so much.
+    check(env.free_memory_bytes() + ROOM / 2 > free, "donated memory was not given back")?;
     Ok(stop)
 }
 

@@ -297,9 +297,15 @@ pub(crate) fn is_guard(address: u64) -> bool {
 
 /// The physical address behind a virtual one, if it is mapped.
 pub fn translate(address: u64) -> Option<u64> {
+    walk(address, |_| {})
+}
+
+/// The same; calls `visitor` with each page table on the way.
+pub fn walk(address: u64, mut visitor: impl FnMut(u64)) -> Option<u64> {
     let mut current = root();
     let mut shift = 39;
     while current != 0 && address < 1 << 47 {
+        visitor(current);
         // SAFETY: a page table of ours; slot < 512.
         let entry = unsafe { table(current).add((address >> shift & 511) as usize).read_volatile() };
         if entry & PRESENT == 0 {

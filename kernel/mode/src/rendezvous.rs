@@ -11,7 +11,7 @@
 //!                                          └─ Undo ── undo         └─ Revert ── revert
 //! ```
 
-use crate::steps::{FREEZE, Freezing, Round, Steps, Switching};
+use crate::steps::{ENTER, Enter, FREEZE, Freeze, Leave, Round, Steps};
 use crate::trace::{Mark, Marks};
 use crate::{Direction, World};
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -72,8 +72,10 @@ pub enum Failure<E> {
     Pinned(&'static str),
 }
 
-/// The meeting place. One for the machine.
+/// The meeting place. One for the machine. What a round writes is in one page, as long as the CPUs are few: after a freeze each page
+/// that is written is copied while the machine still stands.
 #[derive(Debug)]
+#[repr(C, align(4096))]
 pub struct Rendezvous<E> {
     round: AtomicU64,
     /// [`Round::code`] of the round.
@@ -123,9 +125,9 @@ impl<E: Copy + Send> Rendezvous<E> {
             return;
         }
         match self.kind.load(Ordering::Relaxed) {
-            FREEZE => self.follow(world, opened, &Freezing { world }),
-            0 => self.follow(world, opened, &Switching { world, direction: Direction::Enter }),
-            _ => self.follow(world, opened, &Switching { world, direction: Direction::Leave }),
+            ENTER => self.follow(world, opened, &Enter(world)),
+            FREEZE => self.follow(world, opened, &Freeze(world)),
+            _ => self.follow(world, opened, &Leave(world)),
         }
     }
 
@@ -202,10 +204,9 @@ impl<E: Copy + Send> Rendezvous<E> {
     ) -> Result<(), Failure<E>> {
         self.kind.store(round.code(), Ordering::Relaxed);
         match round {
-            Round::Switch(direction) => {
-                self.lead_through(world, &Switching { world, direction }, deadline, pinned)
-            }
-            Round::Freeze => self.lead_through(world, &Freezing { world }, deadline, pinned),
+            Round::Switch(Direction::Enter) => self.lead_through(world, &Enter(world), deadline, pinned),
+            Round::Switch(Direction::Leave) => self.lead_through(world, &Leave(world), deadline, pinned),
+            Round::Freeze => self.lead_through(world, &Freeze(world), deadline, pinned),
         }
     }
 
@@ -291,14 +292,19 @@ impl<E: Copy + Send> Rendezvous<E> {
 
     /// Waits until each CPU that `counts` has come to `least`.
     fn gather<W: World>(&self, world: &W, round: u64, least: Answer, counts: impl Fn(u64) -> bool) {
-        let deadline = world.ticks().saturating_add(world.ticks_of(LOST));
+        // Only who waits has to know for how long.
+        let mut deadline = None;
         for cpu in 0..world.cpus() {
             loop {
                 let answered = self.slots[cpu].answered(round);
                 if answered >= least as u64 || !counts(answered) {
                     break;
                 }
-                assert!(world.ticks() <= deadline, "CPU {cpu} is lost in a switch");
+                let from_now = || world.ticks().saturating_add(world.ticks_of(LOST));
+                assert!(
+                    world.ticks() <= *deadline.get_or_insert_with(from_now),
+                    "CPU {cpu} is lost in a switch"
+                );
                 world.relax();
             }
         }

@@ -15,13 +15,15 @@ impl Round {
     /// As a number.
     pub(crate) const fn code(self) -> u64 {
         match self {
-            Self::Switch(Direction::Enter) => 0,
+            Self::Switch(Direction::Enter) => ENTER,
             Self::Switch(Direction::Leave) => 1,
             Self::Freeze => FREEZE,
         }
     }
 }
 
+/// Entering as a number.
+pub(crate) const ENTER: u64 = 0;
 /// [`Round::Freeze`] as a number.
 pub(crate) const FREEZE: u64 = 2;
 
@@ -37,41 +39,42 @@ pub(crate) trait Steps<E> {
     fn revert(&self, cpu: usize);
 }
 
-/// Of a switch.
-pub(crate) struct Switching<'a, W> {
-    pub world: &'a W,
-    pub direction: Direction,
-}
+/// Of a switch, one type for each direction.
+macro_rules! switching {
+    ($name:ident) => {
+        pub(crate) struct $name<'a, W>(pub &'a W);
 
-impl<W: World> Steps<W::Error> for Switching<'_, W> {
-    #[inline(always)]
-    fn prepare(&self, cpu: usize) -> Result<(), W::Error> {
-        self.world.prepare(cpu, self.direction)
-    }
-    fn undo(&self, cpu: usize) {
-        self.world.undo(cpu, self.direction);
-    }
-    #[inline(always)]
-    fn commit(&self, cpu: usize) -> Result<(), W::Error> {
-        self.world.commit(cpu, self.direction)
-    }
-    fn revert(&self, cpu: usize) {
-        self.world.revert(cpu, self.direction);
-    }
+        impl<W: World> Steps<W::Error> for $name<'_, W> {
+            #[inline(always)]
+            fn prepare(&self, cpu: usize) -> Result<(), W::Error> {
+                self.0.prepare(cpu, Direction::$name)
+            }
+            fn undo(&self, cpu: usize) {
+                self.0.undo(cpu, Direction::$name);
+            }
+            #[inline(always)]
+            fn commit(&self, cpu: usize) -> Result<(), W::Error> {
+                self.0.commit(cpu, Direction::$name)
+            }
+            fn revert(&self, cpu: usize) {
+                self.0.revert(cpu, Direction::$name);
+            }
+        }
+    };
 }
+switching!(Enter);
+switching!(Leave);
 
 /// Of a freeze: nothing is prepared, and either all CPUs freeze or none does.
-pub(crate) struct Freezing<'a, W> {
-    pub world: &'a W,
-}
+pub(crate) struct Freeze<'a, W>(pub &'a W);
 
-impl<W: World> Steps<W::Error> for Freezing<'_, W> {
+impl<W: World> Steps<W::Error> for Freeze<'_, W> {
     fn prepare(&self, _: usize) -> Result<(), W::Error> {
         Ok(())
     }
     fn undo(&self, _: usize) {}
     fn commit(&self, cpu: usize) -> Result<(), W::Error> {
-        self.world.freeze(cpu)
+        self.0.freeze(cpu)
     }
     fn revert(&self, _: usize) {}
 }

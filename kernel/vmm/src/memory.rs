@@ -1,7 +1,7 @@
 //! The system's memory as the VMM gives it: nested tables, the sink, and the snapshot over it all.
 
 use crate::frozen::{Frozen, FrozenError, Pages, Span, SpanError, Stage};
-use crate::nested::{Format, LongMode, MapError, MemoryType, Resolution, Rights, Size, Tables, Tree};
+use crate::nested::{Format, Leaf, LongMode, MapError, MemoryType, Resolution, Rights, Size, Tables, Tree};
 use core::ops::Range;
 
 /// Bytes of a page.
@@ -54,6 +54,19 @@ impl From<MapError> for MemoryError {
     }
 }
 
+/// Whether what the VMM's own tables map is RAM that it may write.
+#[inline]
+fn is_ram(leaf: Leaf) -> bool {
+    leaf.rights.write && leaf.kind == MemoryType::WriteBack
+}
+
+/// What a leaf maps that maps `address`.
+#[inline]
+fn around(address: u64, leaf: Leaf) -> Span {
+    let start = address & !(leaf.size.bytes() - 1);
+    Span { start, end: start + leaf.size.bytes() }
+}
+
 /// Nested tables and where they come from.
 #[derive(Debug)]
 pub struct Memory<F: Format, T> {
@@ -61,6 +74,8 @@ pub struct Memory<F: Format, T> {
     pub tree: Tree<F>,
     /// The VMM's own tables: what they map for writing, write back, is RAM.
     host: Tree<LongMode>,
+    /// A part of it that is known to be RAM: where the last first write was.
+    ram: Span,
     /// Tables of both.
     pub tables: T,
     /// The page that takes the place of a forbidden one while an access to it is let pass.
@@ -78,7 +93,8 @@ pub struct Memory<F: Format, T> {
 impl<F: Format, T: Tables + Pages> Memory<F, T> {
     /// Tables with a sink page.
     pub fn new(tree: Tree<F>, host: Tree<LongMode>, tables: T, sink: u64, frozen: Frozen) -> Self {
-        Self { tree, host, tables, sink, sunk: None, frozen, cursor: None, unsettled: false }
+        let ram = Span::default();
+        Self { tree, host, ram, tables, sink, sunk: None, frozen, cursor: None, unsettled: false }
     }
 
     /// Lets one page of the reserve lead to the sink, and no other any more. False if the tables are used up.
@@ -134,26 +150,23 @@ impl<F: Format, T: Tables + Pages> Memory<F, T> {
     }
 
     fn resolve_frozen(&mut self, address: u64) -> Resolution {
-        // One that another CPU has written meanwhile is not kept a second time, with another content.
-        let watched = self.tree.translate(&self.tables, address).is_some_and(|leaf| leaf.watched);
-        let block = if watched { self.keep(address) } else { Size::Page };
-        let answer = self.tree.resolve_block(&mut self.tables, address, block);
+        let Self { tree, host, tables, frozen, ram, .. } = self;
+        // A page that another CPU has written meanwhile is not kept a second time, with another content.
+        let answer = tree.resolve_block(tables, address, |tables| {
+            if !(ram.start..ram.end).contains(&address) {
+                match host.translate(tables, address) {
+                    Some(leaf) if is_ram(leaf) => *ram = around(address, leaf),
+                    // A device that the VMM uses itself.
+                    Some(_) => return Size::Page,
+                    None => return host.hole(tables, address).unwrap_or(Size::Page),
+                }
+            }
+            frozen.keep(tables, address)
+        });
         if let Resolution::Dry { .. } = answer {
-            self.frozen.spoil();
+            frozen.spoil();
         }
         answer
-    }
-
-    #[inline]
-    fn keep(&mut self, address: u64) -> Size {
-        match self.host.hole(&self.tables, address) {
-            Some(devices) => devices,
-            None if self.is_ram(Span { start: address & !(PAGE - 1), end: (address | (PAGE - 1)) + 1 }) => {
-                self.frozen.keep(&mut self.tables, address)
-            }
-            // Devices that the VMM uses itself.
-            None => Size::Page,
-        }
     }
 
     /// Whether all of `span` is RAM that the VMM can write.
@@ -161,8 +174,8 @@ impl<F: Format, T: Tables + Pages> Memory<F, T> {
         let mut at = span.start;
         while at < span.end {
             match self.host.translate(&self.tables, at) {
-                Some(leaf) if leaf.rights.write && leaf.kind == MemoryType::WriteBack => {
-                    at = (at & !(leaf.size.bytes() - 1)) + leaf.size.bytes();
+                Some(leaf) if is_ram(leaf) => {
+                    at = around(at, leaf).end;
                 }
                 _ => return false,
             }
@@ -188,6 +201,7 @@ impl<F: Format, T: Tables + Pages> Memory<F, T> {
         self.is_free(span)?;
         self.frozen.arena.donated.insert(span)?;
         self.unsettled = true;
+        self.frozen.arena.stock_up(&mut self.tables);
         let taken = self.tree.protect(&mut self.tables, span.start..span.end, Rights::READ);
         Ok(taken.inspect_err(|_| self.frozen.arena.donated.remove(span))?)
     }
@@ -199,6 +213,7 @@ impl<F: Format, T: Tables + Pages> Memory<F, T> {
     pub fn exempt(&mut self, span: Span) -> Result<(), MemoryError> {
         self.is_free(span)?;
         self.unsettled = true;
+        self.frozen.arena.stock_up(&mut self.tables);
         Ok(self.frozen.exempt.insert(span)?)
     }
 

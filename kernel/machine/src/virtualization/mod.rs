@@ -2,6 +2,7 @@
 //! vendors. What to do with them is decided in the room `vmm`.
 
 mod arena;
+mod copy;
 pub mod hooks;
 mod host;
 mod jump;
@@ -9,5 +10,6 @@ pub mod svm;
 pub mod vmx;
 
 pub use arena::{Arena, TablePool};
+pub use copy::copy_page;
 pub use host::{HostCpu, HostIdt};
 pub use jump::{Next, landing};

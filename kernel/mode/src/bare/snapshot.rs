@@ -13,7 +13,7 @@ use core::time::Duration;
 use machine::dma::{self, DmaRegion};
 use machine::frames;
 use machine::memory::frames::MAX_ORDER;
-use machine::paging::PAGE;
+use machine::paging::{self, PAGE};
 use machine::time::Instant;
 use vmm::call::{Call, MOST_FETCHED, MOST_NAMED, Status};
 use vmm::frozen::MOST_DONATED;
@@ -97,7 +97,21 @@ impl Loan {
             pages -= 1 << order;
             call(monitor, Call::Donate, block, PAGE << order)?;
         }
+        split_ahead(monitor);
         Ok(loan)
+    }
+}
+
+/// Splits the large pages beneath what this thread writes first, its stack and the page tables on the way (whose walk counts as a
+/// write on AMD), so that it need not be done while the machine stands still. Where that fails, it is done then.
+fn split_ahead(monitor: &Monitor) {
+    let local = 0u8;
+    let split = |address: u64| {
+        let page = address & !(PAGE - 1);
+        let _ = call(monitor, Call::Watch, page, PAGE).and_then(|_| call(monitor, Call::Unwatch, page, PAGE));
+    };
+    if let Some(stack) = paging::walk(&raw const local as u64, split) {
+        split(stack);
     }
 }
 

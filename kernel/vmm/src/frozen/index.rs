@@ -66,14 +66,14 @@ impl Index {
         copy: u64,
     ) -> Option<()> {
         if self.root == 0 {
-            self.root = table(pages, arena)?;
+            self.root = arena.take_clear(pages)?;
         }
         let mut above = self.root;
         for level in (1..=self.top).rev() {
             let place = slot(above, address, level);
             above = match pages.word(place) {
                 0 => {
-                    let new = table(pages, arena)?;
+                    let new = arena.take_clear(pages)?;
                     pages.set_word(place, new);
                     new
                 }
@@ -131,11 +131,4 @@ impl Index {
         }
         end.min(to)
     }
-}
-
-/// An empty table.
-fn table(pages: &mut impl Pages, arena: &mut Arena) -> Option<u64> {
-    let table = arena.take(pages)?;
-    pages.clear(table);
-    Some(table)
 }

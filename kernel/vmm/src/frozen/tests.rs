@@ -149,6 +149,32 @@ fn copies_that_were_sent_are_used_again() {
     assert!(calls > 1 && frozen.check().is_ok());
 }
 
+/// Cleared pages wait for the next freeze; none is used twice, and all of the room is used.
+#[test]
+fn pages_are_cleared_before_the_freeze() {
+    let mut ram = Ram::default();
+    let own = span(OWN.start, 40);
+    (own.start..own.end).step_by(8).for_each(|at| ram.set_word(at, !0));
+    let mut arena = Arena::new(Spans::new(list(1)));
+    arena.set_own(own);
+    for stocked in [true, false, true] {
+        if stocked {
+            arena.stock_up(&mut ram);
+        }
+        arena.start();
+        let mut taken = BTreeSet::new();
+        for round in 0.. {
+            let clear = round % 2 == 0;
+            let page = if clear { arena.take_clear(&mut ram) } else { arena.take(&ram) };
+            let Some(page) = page else { break };
+            assert!(taken.insert(page) && (own.start..own.end).contains(&page));
+            assert!(!clear || (page..page + PAGE).step_by(8).all(|at| ram.word(at) == 0));
+            ram.set_word(page + 16, !0);
+        }
+        assert!(taken.len() > 30);
+    }
+}
+
 #[test]
 fn spans_are_kept_in_order() {
     let mut spans = Spans::new(list(3));

@@ -17,7 +17,7 @@ use core::sync::atomic::AtomicU64;
 use machine::memory::map::{MemoryMap, RegionKind};
 use machine::memory::reserve::Reserve;
 use machine::paging::image_bounds;
-use machine::virtualization::{Arena, HostCpu, HostIdt, TablePool};
+use machine::virtualization::{Arena, HostCpu, HostIdt, TablePool, copy_page};
 use spin::Mutex;
 use x86defs::cpuid::Source;
 use x86defs::state::CpuState;
@@ -90,7 +90,7 @@ impl Pages for Pool {
     fn copy_page(&mut self, from: u64, to: u64) {
         // SAFETY: by the trait's contract both are RAM that is mapped here, and nobody writes them meanwhile: one is frozen, the other
         // the VMM's, or exempt at the system's own word.
-        unsafe { core::ptr::copy_nonoverlapping(from as *const u8, to as *mut u8, PAGE as usize) };
+        unsafe { copy_page(from, to) };
     }
 
     fn clear(&mut self, page: u64) {

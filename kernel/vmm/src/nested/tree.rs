@@ -165,13 +165,18 @@ impl<F: Format> Tree<F> {
     /// the page *before* this call and counts the rest of such a leaf as lost.
     #[inline]
     pub fn resolve_write<T: Tables>(&self, tables: &mut T, address: u64) -> Resolution {
-        self.resolve_block(tables, address, Size::Page)
+        self.resolve_block(tables, address, |_| Size::Page)
     }
 
-    /// The same, but all of the block of `most` around `address` may become writable: larger leaves are split only down to it,
-    /// others become writable as they are.
+    /// The same, but if the page is watched, `keep` is called before anything can be written. All of the block around `address`
+    /// that it returns may become writable: larger leaves are split only down to it, others become writable as they are.
     #[inline]
-    pub fn resolve_block<T: Tables>(&self, tables: &mut T, address: u64, most: Size) -> Resolution {
+    pub fn resolve_block<T: Tables>(
+        &self,
+        tables: &mut T,
+        address: u64,
+        keep: impl FnOnce(&mut T) -> Size,
+    ) -> Resolution {
         let Some(place) = self.reach(tables, address) else { return Resolution::Absent };
         if F::may_write(place.entry) {
             return Resolution::Writable;
@@ -179,6 +184,7 @@ impl<F: Format> Tree<F> {
         if !F::is_watched(place.entry) {
             return Resolution::NotWatched(Self::describe(place.entry, place.size));
         }
+        let most = keep(tables);
         let granted = F::with_write(place.entry);
         let (new, answer) = match place.size {
             Size::Page => (granted, Resolution::Granted { split: false }),

@@ -108,7 +108,7 @@ pub(super) fn apply<F: Format>(
         Operation::Watch(range) => tree.watch(pool, range)?,
         Operation::Unwatch(range) => tree.unwatch(pool, range)?,
         Operation::Resolve(page) => return Ok(Some(tree.resolve_write(pool, page))),
-        Operation::ResolveLarge(page) => return Ok(Some(tree.resolve_block(pool, page, Size::Large))),
+        Operation::ResolveLarge(page) => return Ok(Some(tree.resolve_block(pool, page, |_| Size::Large))),
         Operation::ProtectAll => tree.protect_all(pool),
         Operation::Thaw(most) => {
             let mut from = Some(0);

@@ -66,17 +66,20 @@ fn a_block_is_given_back_as_it_is() {
     let tree = identity::<Ept>(&mut pool, Size::Huge, 4 * G1);
     tree.protect_all(&mut pool);
     let tables = pool.taken();
-    assert_eq!(tree.resolve_block(&mut pool, G1 + 5, Size::Huge), Resolution::Granted { split: false });
+    assert_eq!(tree.resolve_block(&mut pool, G1 + 5, |_| Size::Huge), Resolution::Granted { split: false });
     assert_eq!(pool.taken(), tables);
-    assert_eq!(tree.resolve_block(&mut pool, 3 * M2, Size::Large), Resolution::Granted { split: true });
+    assert_eq!(tree.resolve_block(&mut pool, 3 * M2, |_| Size::Large), Resolution::Granted { split: true });
     assert_eq!((pool.taken(), tree.census(&pool).watched), (tables + 1, 3 * G1 - M2));
     // Split already: page by page.
     assert_eq!(tree.resolve_write(&mut pool, 4 * M2), Resolution::Granted { split: true });
-    assert_eq!(tree.resolve_block(&mut pool, 4 * M2 + K4, Size::Large), Resolution::Granted { split: false });
+    assert_eq!(
+        tree.resolve_block(&mut pool, 4 * M2 + K4, |_| Size::Large),
+        Resolution::Granted { split: false }
+    );
     assert_eq!(tree.census(&pool).watched, 3 * G1 - M2 - 2 * K4);
     pool.leave(0);
     let all = Resolution::Dry { start: 2 * G1, size: Size::Huge };
-    assert_eq!(tree.resolve_block(&mut pool, 2 * G1, Size::Large), all);
+    assert_eq!(tree.resolve_block(&mut pool, 2 * G1, |_| Size::Large), all);
 }
 
 #[test]
