@@ -1,6 +1,8 @@
 //! The library's errors under one roof, each with the exit code of `qs` that it stands for.
 
-use crate::{bench, config, control, disk, elf, image, kernel, machine, qmp, state, tools, workspace};
+use crate::{
+    bench, checkpoint, config, control, disk, elf, image, kernel, machine, qmp, state, tools, workspace,
+};
 
 /// Exit codes of `qs`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +53,8 @@ pub enum Error {
     Control(#[from] control::ControlError),
     #[error(transparent)]
     Key(#[from] control::KeyError),
+    #[error(transparent)]
+    Checkpoint(#[from] checkpoint::CheckpointError),
     #[error(transparent)]
     Disk(#[from] disk::DiskError),
     #[error(transparent)]

@@ -19,6 +19,7 @@
 //! | [`elf`] | finishes and checks the ELF file: symbols, red zone, W^X, boot doors |
 //! | [`image`] | ISO, raw disk and qcow2 images |
 //! | [`disk`] | disks for what machines keep |
+//! | [`checkpoint`] | looks into checkpoints, checks and merges them |
 //! | [`config`], [`command`], [`bochs`] | what a machine consists of, and QEMU's command line or Bochs's configuration for it |
 //! | [`machine`] | a running machine: serial line, QMP, ports, end |
 //! | [`control`] | operates a running machine: the key that it shares with us, commands |
@@ -30,9 +31,11 @@
 
 pub mod bench;
 pub mod bochs;
+pub mod checkpoint;
 pub mod command;
 pub mod config;
 pub mod control;
+mod date;
 pub mod disk;
 pub mod elf;
 mod error;

@@ -2,6 +2,7 @@
 //!
 //! | module | what it is for |
 //! |---|---|
+//! | [`checkpoints`] | checkpoints of a machine that never was |
 //! | [`clock`] | the ticks of `bench=ticks` |
 //! | [`operator`] | commands to a machine over the control protocol |
 //! | [`peer`] | echo, discard and chargen on the host |
@@ -14,6 +15,7 @@
 //! | [`slots`] | how many machines run at a time |
 //! | [`targets`] | the fuzz targets: one for each parser |
 
+pub mod checkpoints;
 pub mod clock;
 pub mod guest;
 pub mod noise;

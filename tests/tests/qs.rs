@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::time::{Duration, Instant};
 
+use checkpoint::{FrameKind, Key};
 use serde_json::Value;
 use tests::guest::{self, PATIENCE, wait_until};
-use tests::{program, slots};
+use tests::{checkpoints, program, slots};
 
 /// A user with a state directory of his own; whatever runs when he leaves is stopped.
 struct User(PathBuf);
@@ -151,6 +152,91 @@ fn exit_codes_say_what_went_wrong() {
         let (found, _, stderr) = user.qs(words);
         assert_eq!(found, code, "{words:?}: {stderr}");
     }
+}
+
+/// `qs checkpoint` on files that a machine could have sent.
+#[test]
+fn checkpoints_are_looked_into_checked_and_merged() {
+    let user = User::new("checkpoints");
+    let file = |name: &str| user.0.join(name).display().to_string();
+    let key = Key::new([0xab; 32]);
+    std::fs::write(file("key"), format!("{}\n", "ab".repeat(32))).unwrap();
+    let frames = [(2, FrameKind::Here, 1), (3, FrameKind::Here, 0), (5, FrameKind::Zero, 0)];
+    let base = checkpoints::checkpoint(1, None, &frames, None).unwrap();
+    let keyed = checkpoints::checkpoint(1, None, &frames, Some(&key)).unwrap();
+    let frames = [(2, FrameKind::Base, 0), (4, FrameKind::Here, 9), (5, FrameKind::Base, 0)];
+    let next = checkpoints::checkpoint(2, Some(1), &frames, None).unwrap();
+    let cut = &base[..base.len() - 1];
+    for (name, bytes) in
+        [("base", &base[..]), ("keyed", &keyed), ("next", &next), ("cut", cut), ("junk", b"junk")]
+    {
+        std::fs::write(file(name), bytes).unwrap();
+    }
+    let said = |words: &[&str]| {
+        let (code, stdout, stderr) = user.qs(&[&["checkpoint"], words].concat());
+        assert_eq!(code, 0, "{words:?}: {stderr}");
+        (stdout, stderr)
+    };
+    let object = |words: &[&str]| -> Value {
+        serde_json::from_str(&said(&[&["inspect", "--json"], words].concat()).0).unwrap()
+    };
+
+    let found = object(&[&file("base")]);
+    assert_eq!((&found["id"], &found["base"]), (&"01".repeat(16).into(), &Value::Null));
+    assert_eq!((&found["keyed"], &found["checked"]), (&false.into(), &true.into()));
+    assert_eq!(found["frames"], serde_json::json!({ "here": 2, "zero": 1, "base": 0, "ranges": 2 }));
+    assert_eq!((&found["cpus"], &found["features"][0]), (&2.into(), &"avx".into()));
+    assert_eq!(object(&[&file("next")])["base"], "01".repeat(16));
+    let (text, _) = said(&["inspect", &file("base")]);
+    for part in
+        ["made without a key", "2023-11-14T22:13:20Z, 1.500 s after", "2 of Intel", "0x1000-0x40000 memory"]
+    {
+        assert!(text.contains(part), "{part} in {text}");
+    }
+    // What a key protects can be looked at without it, and is not vouched for.
+    assert_eq!(object(&[&file("keyed")])["checked"], false);
+    assert_eq!(object(&[&file("keyed"), "--key", &file("key")])["checked"], true);
+    assert!(said(&["inspect", &file("keyed")]).1.contains("nothing of this is checked"));
+
+    assert!(said(&["verify", &file("base")]).0.contains("whole: 5 chunks, 1 pages, 1 zero"));
+    said(&["verify", &file("keyed"), "--key", &file("key")]);
+    let merged = file("merged");
+    said(&["merge", &file("base"), &file("next"), "-o", &merged]);
+    assert_eq!(
+        object(&[&merged])["frames"],
+        serde_json::json!({ "here": 2, "zero": 1, "base": 0, "ranges": 3 })
+    );
+    assert!(said(&["verify", &merged]).0.contains("2 pages, 0 zero"));
+
+    let before = std::fs::read(&merged).unwrap();
+    let (other, nowhere) = (file("other"), file("nowhere/other"));
+    for (words, code, reason) in [
+        (&["verify", &file("cut")][..], 1, "it ends after"),
+        (&["verify", &file("junk")], 1, "it ends after 4 bytes"),
+        (&["inspect", &file("key")], 1, "header: magic"),
+        (&["verify", &file("none")], 1, "No such file"),
+        (&["verify", &file("keyed")], 1, "made with a key, and none is given"),
+        (&["verify", &file("base"), "--key", &file("key")], 1, "made without a key, and one is given"),
+        (&["verify", &file("base"), "--key", &file("junk")], 1, "64 hexadecimal digits"),
+        (&["merge", &file("base"), &file("next"), "-o", &merged], 1, "is there already"),
+        (&["merge", &file("next"), &file("base"), "-o", &other], 1, "is incremental"),
+        (&["merge", &file("base"), &file("base"), "-o", &other], 1, "does not build on"),
+        (&["merge", &file("cut"), &file("next"), "-o", &other], 1, "it ends after"),
+        (&["merge", &file("base"), &file("next"), "-o", &nowhere], 1, "No such file"),
+        (&["merge", &file("base"), "-o", &other], 2, "INCREMENT"),
+        (&["merge", &file("base"), &file("next")], 2, "--output"),
+        (&["unmerge"], 2, "unmerge"),
+    ] {
+        let (found, stdout, stderr) = user.qs(&[&["checkpoint"], words].concat());
+        assert_eq!((found, stdout.as_str()), (code, ""), "{words:?}: {stderr}");
+        assert!(stderr.contains(reason), "{words:?}: {stderr}");
+    }
+    // Nothing was replaced, and nothing is left of what failed.
+    assert!(std::fs::read(&merged).unwrap() == before);
+    let mut left: Vec<_> =
+        std::fs::read_dir(&user.0).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    left.sort();
+    assert_eq!(left, ["base", "cut", "junk", "key", "keyed", "merged", "next"]);
 }
 
 #[test]

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use clap::builder::PossibleValue;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::checkpoint::CheckpointCommand;
 use crate::disk::DiskCommand;
 use crate::mode::UsageError;
 use image_builder::config::{Bochs, Config, ConfigError, CpuModel, Emulator, Forward};
@@ -36,6 +37,11 @@ pub enum Command {
     Disk {
         #[command(subcommand)]
         command: DiskCommand,
+    },
+    /// Look into checkpoints, check and merge them
+    Checkpoint {
+        #[command(subcommand)]
+        command: CheckpointCommand,
     },
     /// List the running machines
     Ps {

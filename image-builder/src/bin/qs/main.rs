@@ -7,6 +7,7 @@
 mod arguments;
 mod bench;
 mod build;
+mod checkpoint;
 mod disk;
 mod doctor;
 mod machines;
@@ -43,6 +44,7 @@ fn execute(command: Command) -> ExitCode {
     let result = match command {
         Command::Build(options) => build::build(&options),
         Command::Run(options) => run::run(options),
+        Command::Checkpoint { command } => checkpoint::checkpoint(&command),
         Command::Disk { command } => disk::disk(&command),
         Command::Ps { output } => machines::ps(output),
         Command::Stop { name } => machines::stop(&name),

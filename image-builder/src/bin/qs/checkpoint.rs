@@ -1,0 +1,162 @@
+//! `qs checkpoint`: looks into checkpoints, checks and merges them.
+
+use std::path::{Path, PathBuf};
+
+use checkpoint::{FrameKind, Key, PAGE, Region, RegionKind, VERSION};
+use clap::Subcommand;
+use serde_json::{Value, json};
+
+use crate::output;
+use image_builder::checkpoint::{CheckpointError, Inspection, Trust};
+use image_builder::{Error, ExitCode, checkpoint as files};
+
+#[derive(Debug, Subcommand)]
+pub enum CheckpointCommand {
+    /// Show what a checkpoint says of itself, before its pages
+    Inspect {
+        file: PathBuf,
+        /// The key that it was made with: 64 hexadecimal digits. Without it what is shown is not checked
+        #[arg(long, value_name = "FILE")]
+        key: Option<PathBuf>,
+        /// Print one JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Read all of a checkpoint, and tell whether it is whole
+    Verify {
+        file: PathBuf,
+        /// The key that it has to be made with: 64 hexadecimal digits
+        #[arg(long, value_name = "FILE")]
+        key: Option<PathBuf>,
+    },
+    /// Make one of a checkpoint and incremental ones that build on it
+    Merge {
+        base: PathBuf,
+        /// Incremental checkpoints, each building on the one before
+        #[arg(required = true, value_name = "INCREMENT")]
+        increments: Vec<PathBuf>,
+        /// Where to put it; a file that is there is left alone
+        #[arg(short, long, value_name = "FILE")]
+        output: PathBuf,
+        /// The key that all of them are made with: 64 hexadecimal digits
+        #[arg(long, value_name = "FILE")]
+        key: Option<PathBuf>,
+    },
+}
+
+pub fn checkpoint(command: &CheckpointCommand) -> Result<ExitCode, Error> {
+    match command {
+        CheckpointCommand::Inspect { file, key, json } => {
+            let inspection = files::inspect(file, read(key.as_deref())?)?;
+            if inspection.trust == Trust::Nothing {
+                output::progress("it was made with a key, which is not given: nothing of this is checked");
+            }
+            if *json { output::data(object(&inspection)) } else { show(&inspection) }
+        }
+        CheckpointCommand::Verify { file, key } => {
+            let totals = files::verify(file, read(key.as_deref())?)?;
+            if key.is_none() {
+                output::progress("it was made without a key: damage would be noticed, forgery would not");
+            }
+            let (chunks, pages, zero) = (totals.chunks, totals.pages, totals.zero);
+            output::data(format_args!(
+                "{}: whole: {chunks} chunks, {pages} pages, {zero} zero",
+                file.display()
+            ));
+        }
+        CheckpointCommand::Merge { base, increments, output: to, key } => {
+            let inputs = [std::slice::from_ref(base), increments].concat();
+            let totals = files::merge(&inputs, to, read(key.as_deref())?.as_ref())?;
+            let (count, pages, zero) = (inputs.len(), totals.pages, totals.zero);
+            output::progress(format_args!("{count} checkpoints are one: {pages} pages, {zero} zero"));
+            output::data(to.display());
+        }
+    }
+    Ok(ExitCode::Done)
+}
+
+fn read(key: Option<&Path>) -> Result<Option<Key>, CheckpointError> {
+    key.map(files::key).transpose()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn kind(region: &Region) -> &'static str {
+    match region.kind {
+        RegionKind::Memory => "memory",
+        RegionKind::Image => "image",
+        RegionKind::Reserve => "reserve",
+        RegionKind::Other => "other",
+    }
+}
+
+fn features(inspection: &Inspection) -> Vec<String> {
+    let names = inspection.manifest.features.to_string();
+    names.split(", ").filter(|name| !name.is_empty()).map(str::to_owned).collect()
+}
+
+fn object(inspection: &Inspection) -> Value {
+    let Inspection { manifest, trust, bytes } = inspection;
+    let (header, frames) = (&manifest.header, &manifest.frames);
+    let regions = manifest.map.regions().iter();
+    let regions =
+        regions.map(|region| json!({ "start": region.start, "end": region.end, "kind": kind(region) }));
+    json!({
+        "version": VERSION,
+        "bytes": bytes,
+        "keyed": *trust != Trust::Checksums,
+        "checked": *trust != Trust::Nothing,
+        "id": hex(&header.id),
+        "base": header.base.map(|base| hex(&base)),
+        "generation": header.generation,
+        "image": hex(&header.image),
+        "monotonic_ns": header.monotonic,
+        "wall_ns": if header.wall == 0 { Value::Null } else { header.wall.into() },
+        "vendor": header.vendor.to_string(),
+        "cpus": header.cpus,
+        "cpu_state_bytes": manifest.cpus.iter().map(Vec::len).sum::<usize>(),
+        "features": features(inspection),
+        "memory_end": header.memory_end,
+        "regions": regions.collect::<Vec<_>>(),
+        "frames": {
+            "here": frames.count(FrameKind::Here),
+            "zero": frames.count(FrameKind::Zero),
+            "base": frames.count(FrameKind::Base),
+            "ranges": frames.ranges().len(),
+        },
+    })
+}
+
+fn show(inspection: &Inspection) {
+    let Inspection { manifest, trust, bytes } = inspection;
+    let (header, frames) = (&manifest.header, &manifest.frames);
+    let kib = |frames: u64| frames * PAGE as u64 / 1024;
+    let trust = match trust {
+        Trust::Key => "made with the key",
+        Trust::Checksums => "made without a key",
+        Trust::Nothing => "not checked",
+    };
+    let when = inspection.date().map_or_else(String::new, |date| format!("{date}, "));
+    let state: usize = manifest.cpus.iter().map(Vec::len).sum();
+    let here = frames.count(FrameKind::Here);
+    let [zero, base] = [FrameKind::Zero, FrameKind::Base].map(|kind| frames.count(kind));
+    let mut rows = vec![
+        ("checkpoint", format!("{}, version {VERSION}, {bytes} bytes, {trust}", hex(&header.id))),
+        ("image", hex(&header.image)),
+        ("generation", header.generation.to_string()),
+        ("taken", format!("{when}{:.3} s after the start", header.monotonic as f64 / 1e9)),
+        ("CPUs", format!("{} of {}, {state} bytes of state", header.cpus, header.vendor)),
+        ("features", features(inspection).join(" ")),
+        ("frames", format!("{here} here ({} KiB), {zero} zero, {base} as in the base", kib(here))),
+    ];
+    if let Some(base) = header.base {
+        rows.insert(1, ("builds on", hex(&base)));
+    }
+    let region = |region: &Region| format!("{:#x}-{:#x} {}", region.start, region.end, kind(region));
+    rows.extend(manifest.map.regions().iter().map(|one| ("memory", region(one))));
+    for (name, value) in rows {
+        output::data(format_args!("{name:12}{value}").to_string().trim_end());
+    }
+}

@@ -1,0 +1,220 @@
+//! Checkpoints in files: what they say, whether they are whole, several made one.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::process;
+
+use checkpoint::{
+    Event, Key, MAX_RAW, Manifest, MergeError, ReadError, Reader, Sink, Source, Stream, Totals, WriteError,
+};
+use time::OffsetDateTime;
+
+use crate::date::date;
+
+/// Why nothing is said of a checkpoint, or none is made.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckpointError {
+    /// It is not whole, not ours, or not made with this key.
+    #[error("{path}: {error}")]
+    Refused {
+        /// Its file.
+        path: PathBuf,
+        /// What is wrong with it.
+        error: checkpoint::Error,
+    },
+    /// The file with the key has something else in it.
+    #[error("{0}: a key is 64 hexadecimal digits")]
+    Key(PathBuf),
+    /// Nothing is replaced.
+    #[error("{0} is there already, and stays as it is")]
+    Exists(PathBuf),
+    /// The first of those that are to be merged.
+    #[error("{0} is incremental: the checkpoint that it builds on has to come before it")]
+    NoBase(PathBuf),
+    /// Two of those that are to be merged.
+    #[error("{path} does not build on {below}")]
+    Order {
+        /// The one that comes later.
+        path: PathBuf,
+        /// The one before it.
+        below: PathBuf,
+    },
+    /// Too many are to be merged.
+    #[error("at most {} checkpoints can be merged at a time", checkpoint::MAX_LAYERS)]
+    Count,
+    /// A file can't be read or made.
+    #[error("{path}: {error}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        error: io::Error,
+    },
+}
+
+fn at(path: &Path) -> impl FnOnce(io::Error) -> CheckpointError + use<> {
+    let path = path.to_owned();
+    move |error| CheckpointError::Io { path, error }
+}
+
+/// Reads a key: 64 hexadecimal digits, perhaps with white space around.
+pub fn key(path: &Path) -> Result<Key, CheckpointError> {
+    let digits = fs::read(path).map_err(at(path))?;
+    let digits = str::from_utf8(&digits).ok().and_then(|digits| Key::from_hex(digits.trim()));
+    digits.ok_or_else(|| CheckpointError::Key(path.to_owned()))
+}
+
+struct Input(File);
+
+impl Source for Input {
+    type Error = io::Error;
+
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        loop {
+            match self.0.read(bytes) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                other => return other,
+            }
+        }
+    }
+}
+
+impl Input {
+    fn open(path: &Path) -> Result<Self, CheckpointError> {
+        File::open(path).map(Self).map_err(at(path))
+    }
+}
+
+fn unread(path: &Path, error: ReadError<io::Error>) -> CheckpointError {
+    match error {
+        ReadError::Format(error) => CheckpointError::Refused { path: path.to_owned(), error },
+        ReadError::Source(error) => at(path)(error),
+    }
+}
+
+fn open(path: &Path, reader: Reader) -> Result<Stream<Input>, CheckpointError> {
+    Stream::new(Input::open(path)?, reader).map_err(|error| unread(path, error.into()))
+}
+
+/// What a checkpoint's tags prove.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trust {
+    /// Who made it had the key.
+    Key,
+    /// It was made without a key, and nothing has happened to it by accident.
+    Checksums,
+    /// Nothing: it was made with a key that is not there.
+    Nothing,
+}
+
+/// What a checkpoint says before its pages.
+#[derive(Clone, Debug)]
+pub struct Inspection {
+    /// All of it.
+    pub manifest: Manifest,
+    /// Whether that is to be believed.
+    pub trust: Trust,
+    /// Bytes of the file.
+    pub bytes: u64,
+}
+
+impl Inspection {
+    /// When the checkpoint was taken, if the machine knew the date.
+    pub fn date(&self) -> Option<String> {
+        let seconds = i64::try_from(self.manifest.header.wall / 1_000_000_000).ok().filter(|now| *now > 0)?;
+        OffsetDateTime::from_unix_timestamp(seconds).ok().map(date)
+    }
+}
+
+/// Reads what a checkpoint says before its pages. Without its key nothing proves it.
+pub fn inspect(path: &Path, key: Option<Key>) -> Result<Inspection, CheckpointError> {
+    let manifest = |reader| {
+        let mut stream = open(path, reader)?;
+        let event = stream.event().map_err(|error| unread(path, error))?;
+        let Some(Event::Manifest(manifest)) = event else { unreachable!("the manifest comes first") };
+        Ok(manifest.clone())
+    };
+    let trust = if key.is_some() { Trust::Key } else { Trust::Checksums };
+    let (manifest, trust) = match manifest(Reader::new(key)) {
+        Err(CheckpointError::Refused { error: checkpoint::Error::KeyMissing, .. }) => {
+            (manifest(Reader::unchecked())?, Trust::Nothing)
+        }
+        other => (other?, trust),
+    };
+    let bytes = fs::metadata(path).map_err(at(path))?.len();
+    Ok(Inspection { manifest, trust, bytes })
+}
+
+/// Reads all of a checkpoint and checks everything.
+pub fn verify(path: &Path, key: Option<Key>) -> Result<Totals, CheckpointError> {
+    let mut stream = open(path, Reader::new(key))?;
+    while stream.event().map_err(|error| unread(path, error))?.is_some() {}
+    stream.reader().finish().map_err(|error| unread(path, error.into()))
+}
+
+/// A file that has another name until it is whole, and goes where it is not made so.
+struct Part {
+    file: File,
+    path: PathBuf,
+}
+
+impl Part {
+    /// Of a file that nobody else can read: what is in memory is secret.
+    fn create(output: &Path) -> io::Result<Self> {
+        let path = output.with_added_extension(format!("{}.part", process::id()));
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+        Ok(Self { file, path })
+    }
+
+    /// Puts it in its place. A link, unlike a renamed file, never takes the place of another.
+    fn place(self, output: &Path) -> io::Result<()> {
+        self.file.sync_all()?;
+        fs::hard_link(&self.path, output)
+    }
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        // Where this fails, something went wrong before, and is told.
+        drop(fs::remove_file(&self.path));
+    }
+}
+
+impl Sink for Part {
+    type Error = io::Error;
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.file.write_all(bytes)
+    }
+}
+
+/// Makes one of a full checkpoint and incremental ones that build on it, in their order, all made with this key or without one. A
+/// file that is there is left alone; where something is wrong, none is made.
+pub fn merge(inputs: &[PathBuf], output: &Path, key: Option<&Key>) -> Result<Totals, CheckpointError> {
+    let exists = || CheckpointError::Exists(output.to_owned());
+    if output.symlink_metadata().is_ok() {
+        return Err(exists());
+    }
+    let sources = inputs.iter().map(|path| Input::open(path)).collect::<Result<Vec<_>, _>>()?;
+    let part = Part::create(output).map_err(at(output))?;
+    let merged = checkpoint::merge(sources, part, key, MAX_RAW);
+    let (part, totals) = merged.map_err(|error| match error {
+        MergeError::Count => CheckpointError::Count,
+        MergeError::NoBase => CheckpointError::NoBase(inputs[0].clone()),
+        MergeError::Order(later) => {
+            CheckpointError::Order { path: inputs[later].clone(), below: inputs[later - 1].clone() }
+        }
+        MergeError::Input(which, error) => unread(&inputs[which], error),
+        MergeError::Output(WriteError::Sink(error)) => at(output)(error),
+        MergeError::Output(WriteError::Format(error)) => {
+            CheckpointError::Refused { path: output.to_owned(), error }
+        }
+    })?;
+    part.place(output).map_err(|error| match error.kind() {
+        ErrorKind::AlreadyExists => exists(),
+        _ => at(output)(error),
+    })?;
+    Ok(totals)
+}
