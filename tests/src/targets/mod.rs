@@ -1,11 +1,12 @@
 //! Everything that reads what others wrote, one fuzz target each: requests of both applications, what boot loaders and
-//! firmware leave in memory, the command line, what operators and strangers say, what is on disks. `tests/fuzz` runs them under libFuzzer,
+//! firmware leave in memory, the command line, what operators and strangers say, what is on disks, checkpoints. `tests/fuzz` runs them under libFuzzer,
 //! `tests/tests/fuzz_smoke.rs` for a fixed number of rounds on stable Rust.
 //!
 //! A target must not panic, whatever it is fed, and it checks what else has to hold.
 
 mod acpi;
 mod boot;
+mod checkpoint;
 mod control;
 mod disks;
 mod http;
@@ -14,6 +15,7 @@ mod settings;
 
 pub use acpi::acpi;
 pub use boot::{boot_params, multiboot1, multiboot2, pvh};
+pub use checkpoint::checkpoint;
 pub use control::{access, handshake_stages, request, ssh};
 pub use disks::{gpt, state};
 pub use http::http;
@@ -43,6 +45,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "ssh", run: ssh, seeds: control::handshakes },
     Target { name: "gpt", run: gpt, seeds: disks::tables },
     Target { name: "state", run: state, seeds: disks::states },
+    Target { name: "checkpoint", run: checkpoint, seeds: checkpoint::seeds },
 ];
 
 /// Splits input into pieces whose sizes its first byte decides: what arrives over a network is cut anywhere.
