@@ -89,12 +89,12 @@ pub(super) fn build(
     let unpacked = directory.join("root");
     let downloads = directory.join("download");
     let kernel = directory.join("vmlinux");
-    if !kernel.exists() {
+    // The kernel is written last, since it says that all is there; what an older version has fetched may lack a library.
+    if !kernel.exists() || matches!(shared(&unpacked), Err(PeerError::NoFile(_))) {
         say(&"fetching Debian's kernel, busybox, redis-server and nginx (once)");
         fetch(&downloads, &unpacked)?;
         let image = first(&unpacked.join("boot"), "vmlinuz-")?;
         let content = fs::read(&image).map_err(at(&image))?;
-        // Last, since it says that all is there.
         let content = uncompressed(&content).ok_or(PeerError::Kernel(image))?;
         fs::write(&kernel, content).map_err(at(&kernel))?;
     }
@@ -131,7 +131,7 @@ fn fetch(downloads: &Path, unpacked: &Path) -> Result<(), PeerError> {
     let kernel = kernels.lines().find(|line| line.starts_with("linux-image-6"));
     let closure = depends(PACKAGES)?;
     // A package begins its line, what it depends on is indented. Programs are ours to choose, libraries are what these need.
-    let libraries = closure.lines().filter(|line| line.starts_with("lib"));
+    let libraries = closure.lines().filter(|line| line.starts_with("lib") || line.starts_with("zlib"));
     let packages =
         [kernel.ok_or(PeerError::NoKernel)?].into_iter().chain(libraries).chain(PACKAGES.iter().copied());
     fs::create_dir_all(downloads).map_err(at(downloads))?;
@@ -217,10 +217,10 @@ fn initrd(
     }
     for (name, place) in PROGRAMS {
         files.insert(format!("bin/{name}"), unpacked.join(place));
-        for library in libraries(unpacked, &unpacked.join(place))? {
-            let name = library.file_name().expect("a library has a name").to_string_lossy().into_owned();
-            files.insert(format!("{}/{name}", LIBRARIES[0]), library);
-        }
+    }
+    for library in shared(unpacked)? {
+        let name = library.file_name().expect("a library has a name").to_string_lossy().into_owned();
+        files.insert(format!("{}/{name}", LIBRARIES[0]), library);
     }
     files.insert(LOADER.to_owned(), loader(unpacked)?);
     for path in entries(site)?.into_iter().filter(|path| path.is_file()) {
@@ -244,6 +244,12 @@ fn loader(unpacked: &Path) -> Result<PathBuf, PeerError> {
     places.into_iter().find(|path| path.is_file()).ok_or_else(|| PeerError::NoFile(LOADER.into()))
 }
 
+/// The shared libraries of all programs.
+fn shared(unpacked: &Path) -> Result<Vec<PathBuf>, PeerError> {
+    let of_each = PROGRAMS.iter().map(|(_, place)| libraries(unpacked, &unpacked.join(place)));
+    Ok(of_each.collect::<Result<Vec<_>, _>>()?.concat())
+}
+
 /// The shared libraries of a program, all of them from the packages: their loader finds them without running the program.
 fn libraries(unpacked: &Path, program: &Path) -> Result<Vec<PathBuf>, PeerError> {
     let path = LIBRARIES
@@ -259,8 +265,12 @@ fn libraries(unpacked: &Path, program: &Path) -> Result<Vec<PathBuf>, PeerError>
         // A static program has none; it says so with a status of its own.
         return Ok(Vec::new());
     }
-    let found = text.split_whitespace().map(PathBuf::from).filter(|path| path.starts_with(unpacked));
-    Ok(found.collect())
+    // Where the packages lack one, the loader takes the host's.
+    let found = text.split_whitespace().filter(|word| word.starts_with('/')).map(PathBuf::from);
+    let found = found.filter(|path| !path.ends_with(LOADER));
+    found
+        .map(|path| if path.starts_with(unpacked) { Ok(path) } else { Err(PeerError::NoFile(path)) })
+        .collect()
 }
 
 /// What is in a directory, in the order of the names.
