@@ -37,13 +37,15 @@ const TIMER_DIVIDE: u32 = 0x3e0;
 const MASKED: u32 = 1 << 16;
 const TSC_DEADLINE_MODE: u32 = 2 << 17;
 
-static X2APIC: AtomicBool = AtomicBool::new(false);
-static BASE: AtomicU64 = AtomicU64::new(0xfee0_0000);
-static DEADLINE_MODE: AtomicBool = AtomicBool::new(false);
-/// Timer ticks per nanosecond, as a 32.32 fixed-point number.
-static TICKS_PER_NANO: AtomicU64 = AtomicU64::new(0);
-/// Counts of the timer per second, for the log.
-static TIMER_HZ: AtomicU32 = AtomicU32::new(0);
+crate::facts! {
+    static X2APIC: AtomicBool = AtomicBool::new(false);
+    static BASE: AtomicU64 = AtomicU64::new(0xfee0_0000);
+    static DEADLINE_MODE: AtomicBool = AtomicBool::new(false);
+    /// Timer ticks per nanosecond, as a 32.32 fixed-point number.
+    static TICKS_PER_NANO: AtomicU64 = AtomicU64::new(0);
+    /// Counts of the timer per second, for the log.
+    static TIMER_HZ: AtomicU32 = AtomicU32::new(0);
+}
 
 fn read(register: u32) -> u32 {
     if X2APIC.load(Ordering::Relaxed) {
@@ -180,6 +182,15 @@ pub fn interrupt_after(ticks: u32) {
     } else {
         write(TIMER_INITIAL, ticks);
     }
+}
+
+/// Raises again what may have been pending on this CPU when it was frozen, and is not in the restored one: any interrupt of ours comes
+/// once more, which none of them minds, and the scheduler sets the timer.
+pub fn raise_again() {
+    for vector in [RESCHEDULE_VECTOR, SHOOTDOWN_VECTOR, REPORT_VECTOR] {
+        access().send_to_self(vector);
+    }
+    interrupt_after(1);
 }
 
 /// Sends a fixed interrupt to one CPU.

@@ -1,9 +1,11 @@
 //! The system's page frames: one allocator behind a lock, a cache for each CPU in front of it.
 
 use crate::cpu::{self, MAX_CPUS};
+pub use crate::memory::frames::taken;
 use crate::memory::frames::{FrameCache, FrameStatistics, Frames, LOW_END, PhysicalWords, state_bytes};
 use crate::memory::map::{MemoryMap, PAGE, Region, RegionKind};
 use crate::sync::SpinLock;
+use core::ops::Range;
 
 struct Identity;
 
@@ -73,6 +75,11 @@ pub fn allocate_pages(pages: u64) -> Option<u64> {
 pub fn free_pages(start: u64, pages: u64) {
     let result = FRAMES.lock().as_mut().map(|frames| frames.free_pages(start, pages));
     debug_assert_eq!(result, Some(Ok(())), "{pages} pages at {start:#x}");
+}
+
+/// Where the allocator's table is: a byte for each frame from 0 on. [`taken`] reads it.
+pub fn table() -> Range<u64> {
+    FRAMES.lock().as_ref().map_or(0..0, Frames::table)
 }
 
 /// How much there is. Frames in the CPUs' caches count as free.

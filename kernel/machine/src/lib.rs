@@ -44,6 +44,8 @@ pub mod dma;
 #[cfg(bare_metal)]
 pub mod exit;
 #[cfg(bare_metal)]
+pub mod facts;
+#[cfg(bare_metal)]
 pub mod frames;
 #[cfg(bare_metal)]
 pub mod heap;

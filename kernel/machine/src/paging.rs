@@ -10,6 +10,7 @@ use crate::memory::map::{MemoryMap, RegionKind};
 use crate::{apic, cpu, frames};
 use core::arch::asm;
 use core::arch::x86_64::__cpuid;
+use core::ops::Range;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 mod scratch;
@@ -155,6 +156,8 @@ unsafe extern "C" {
     static __text_end: u8;
     static __rodata_end: u8;
     static __data_end: u8;
+    static __facts_start: u8;
+    static __facts_end: u8;
     static boot_stack_bottom: u8;
 }
 
@@ -162,6 +165,11 @@ unsafe extern "C" {
 pub fn image_bounds() -> [u64; 4] {
     [&raw const __image_start, &raw const __text_end, &raw const __rodata_end, &raw const __data_end]
         .map(|address| address as u64)
+}
+
+/// Where the [facts](crate::facts) of the machine are, among the image's data: whole pages.
+pub fn facts_bounds() -> Range<u64> {
+    &raw const __facts_start as u64..&raw const __facts_end as u64
 }
 
 /// Builds the kernel's page tables and switches to them. Once, on the first CPU; the frame allocator works.

@@ -16,7 +16,9 @@ core::arch::global_asm!(include_str!("trampoline.s"));
 pub(crate) const TRAMPOLINE: u64 = 0x8000;
 const STACK: usize = 64 * 1024;
 
-static APIC_IDS: [AtomicU32; MAX_CPUS] = [const { AtomicU32::new(0) }; MAX_CPUS];
+crate::facts! {
+    static APIC_IDS: [AtomicU32; MAX_CPUS] = [const { AtomicU32::new(0) }; MAX_CPUS];
+}
 static RUNNING: AtomicUsize = AtomicUsize::new(1);
 
 /// Local APIC ID of a CPU by its number.

@@ -48,24 +48,37 @@ impl Instant {
     }
 }
 
-/// TSC at boot.
-static BASE: AtomicU64 = AtomicU64::new(0);
-/// 32.32 fixed point.
-static NANOS_PER_TICK: AtomicU64 = AtomicU64::new(1 << 32);
-/// TSC ticks a second.
-static HERTZ: AtomicU64 = AtomicU64::new(1_000_000_000);
-/// Seconds of the UNIX epoch at boot.
-static WALL_BASE: AtomicU64 = AtomicU64::new(0);
+crate::facts! {
+    /// TSC at boot; of a system that was restored, TSC when its clock would have begun, which may be before the machine was there: it
+    /// wraps.
+    static BASE: AtomicU64 = AtomicU64::new(0);
+    /// 32.32 fixed point.
+    static NANOS_PER_TICK: AtomicU64 = AtomicU64::new(1 << 32);
+    /// TSC ticks a second.
+    static HERTZ: AtomicU64 = AtomicU64::new(1_000_000_000);
+    /// Nanoseconds of the UNIX epoch at the base.
+    static WALL_BASE: AtomicU64 = AtomicU64::new(0);
+}
 
 /// The TSC value at a time in nanoseconds since boot.
 pub(crate) fn to_tsc(nanos: u64) -> u64 {
     let ticks = u128::from(nanos) * u128::from(HERTZ.load(Ordering::Relaxed)) / 1_000_000_000;
-    BASE.load(Ordering::Relaxed).saturating_add(ticks.min(u128::from(u64::MAX)) as u64)
+    let base = i128::from(BASE.load(Ordering::Relaxed) as i64);
+    (base + ticks as i128).clamp(0, i128::from(u64::MAX)) as u64
 }
 
-/// Time since the UNIX epoch, as the real-time clock told it at boot plus monotonic time. UTC is assumed in the RTC.
+/// Sets the clock of a system that was restored: monotonic time goes on from `at`, and wall-clock time is the machine's. While no other
+/// CPU looks at it.
+pub fn resume(at: Instant) {
+    let wall = WALL_BASE.load(Ordering::Relaxed).wrapping_add(Instant::now().0);
+    let ticks = (u128::from(at.0) << 32).div_ceil(u128::from(NANOS_PER_TICK.load(Ordering::Relaxed)));
+    BASE.store(cpu::tsc().wrapping_sub(ticks as u64), Ordering::Relaxed);
+    WALL_BASE.store(wall.wrapping_sub(at.0), Ordering::Relaxed);
+}
+
+/// Time since the UNIX epoch, as the real-time clock told it at boot, plus what has passed. UTC is assumed in the RTC.
 pub fn wall_clock() -> Duration {
-    Duration::from_secs(WALL_BASE.load(Ordering::Relaxed)) + Duration::from_nanos(Instant::now().as_nanos())
+    Duration::from_nanos(WALL_BASE.load(Ordering::Relaxed).wrapping_add(Instant::now().as_nanos()))
 }
 
 /// How the TSC's rate was found.
@@ -105,7 +118,7 @@ pub(crate) fn init(hpet: Option<u64>) -> ClockSource {
     HERTZ.store(hertz, Ordering::Relaxed);
     NANOS_PER_TICK.store(((1_000_000_000u128 << 32) / u128::from(hertz)) as u64, Ordering::Relaxed);
     WALL_BASE.store(
-        read_rtc().unwrap_or(0).saturating_sub(Instant::now().as_nanos() / 1_000_000_000),
+        (read_rtc().unwrap_or(0) * 1_000_000_000).saturating_sub(Instant::now().as_nanos()),
         Ordering::Relaxed,
     );
     source

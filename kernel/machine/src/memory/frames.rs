@@ -5,6 +5,7 @@
 //! cannot reach.
 
 use super::map::{MemoryMap, PAGE};
+use core::ops::Range;
 
 /// Largest block: 2^18 pages, 1 GiB.
 pub const MAX_ORDER: u32 = 18;
@@ -52,6 +53,13 @@ pub struct Frames<'a, P> {
     /// A bit for each order whose list has a block.
     filled: [u32; 2],
     statistics: FrameStatistics,
+}
+
+/// The blocks that a state says are handed out: number of the first frame, and how many, ascending.
+pub fn taken(state: &[u8]) -> impl Iterator<Item = (u64, u64)> {
+    let block =
+        |(frame, state): (usize, &u8)| (state & TAKEN != 0).then(|| (frame as u64, 1 << (state & !TAKEN)));
+    state.iter().enumerate().filter_map(block)
 }
 
 /// Bytes of state that a map needs.
@@ -104,6 +112,12 @@ impl<'a, P: PhysicalWords> Frames<'a, P> {
     /// How much there is.
     pub fn statistics(&self) -> FrameStatistics {
         self.statistics
+    }
+
+    /// Addresses of the state.
+    pub fn table(&self) -> Range<u64> {
+        let Range { start, end } = self.state.as_ptr_range();
+        start as u64..end as u64
     }
 
     fn link(&mut self, block: u64, order: u32) {

@@ -181,6 +181,26 @@ pub fn capture_unswitched<P: Privileged>(cpu: &P, state: &mut CpuState) {
     state.msrs.kernel_gs_base = cpu.msr(msr::KERNEL_GS_BASE);
 }
 
+/// Whether [`install_unswitched`] may put a state into a CPU: none of the registers refuses its value.
+pub fn is_installable(state: &CpuState) -> bool {
+    let is_canonical = |address: u64| (address << 16) as i64 >> 16 == address as i64;
+    let msrs = &state.msrs;
+    state.dr6 >> 32 == 0
+        && msrs.sfmask >> 32 == 0
+        && [msrs.lstar, msrs.cstar, msrs.kernel_gs_base].into_iter().all(is_canonical)
+}
+
+/// Puts into a CPU, before it enters a guest, what [`capture_unswitched`] takes. The state [is installable](is_installable).
+pub fn install_unswitched<P: Privileged>(cpu: &mut P, state: &CpuState) {
+    cpu.write(Register::Cr2, state.cr2);
+    cpu.write(Register::Dr6, state.dr6);
+    cpu.set_msr(msr::STAR, state.msrs.star);
+    cpu.set_msr(msr::LSTAR, state.msrs.lstar);
+    cpu.set_msr(msr::CSTAR, state.msrs.cstar);
+    cpu.set_msr(msr::SFMASK, state.msrs.sfmask);
+    cpu.set_msr(msr::KERNEL_GS_BASE, state.msrs.kernel_gs_base);
+}
+
 /// Puts back what [`capture`] took, EFER and CS excepted.
 ///
 /// Interrupts and NMIs are off; the page tables of the state map the code and the stack that run this. All translations

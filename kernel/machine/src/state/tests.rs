@@ -3,6 +3,7 @@ use alloc::collections::BTreeMap;
 use proptest::prelude::*;
 use std::vec::Vec;
 use x86defs::segment::LONG;
+use x86defs::state::Msrs;
 
 /// A CPU of plain values; memory is the descriptor table.
 #[derive(Clone, Debug, Default)]
@@ -139,6 +140,29 @@ fn what_a_cpu_lacks_is_not_touched() {
     install(&mut cpu, Optional::default(), &state);
     assert!(!cpu.msrs.contains_key(&msr::DEBUGCTL));
     assert_eq!(cpu.msr(msr::SPEC_CTRL), 2);
+}
+
+/// What VMX leaves in the CPU goes to another one, as far as that accepts it.
+#[test]
+fn what_is_not_switched_is_installed() {
+    let state = CpuState { cr2: 0x1234, dr6: 0xffff_0ff0, ..CpuState::default() };
+    let msrs =
+        Msrs { star: u64::MAX, lstar: !0 << 47, cstar: 5, sfmask: 0x200, kernel_gs_base: 7, ..state.msrs };
+    let state = CpuState { msrs, ..state };
+    assert!(is_installable(&state));
+    let mut cpu = running(&[], 0);
+    install_unswitched(&mut cpu, &state);
+    let mut taken = CpuState::default();
+    capture_unswitched(&cpu, &mut taken);
+    assert_eq!(taken, state);
+    let broken = [
+        CpuState { dr6: 1 << 32, ..state },
+        CpuState { msrs: Msrs { sfmask: 1 << 32, ..msrs }, ..state },
+        CpuState { msrs: Msrs { lstar: 1 << 47, ..msrs }, ..state },
+        CpuState { msrs: Msrs { cstar: 1 << 63, ..msrs }, ..state },
+        CpuState { msrs: Msrs { kernel_gs_base: !0 << 48 ^ 1 << 63, ..msrs }, ..state },
+    ];
+    assert!(broken.iter().all(|state| !is_installable(state)));
 }
 
 proptest! {

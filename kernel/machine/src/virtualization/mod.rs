@@ -3,6 +3,7 @@
 
 mod arena;
 mod copy;
+mod float;
 pub mod hooks;
 mod host;
 mod jump;
@@ -11,5 +12,6 @@ pub mod vmx;
 
 pub use arena::{Arena, TablePool};
 pub use copy::copy_page;
+pub use float::FloatControls;
 pub use host::{HostCpu, HostIdt};
 pub use jump::{Next, landing};

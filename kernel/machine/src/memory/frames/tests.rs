@@ -98,6 +98,12 @@ proptest! {
 }
 
 #[test]
+fn what_is_handed_out_is_told_from_the_table() {
+    let state = [NONE, TAKEN | 1, NONE, FREE, TAKEN, FREE | 1, NONE];
+    assert_eq!(taken(&state).collect::<Vec<_>>(), [(1, 2), (4, 1)]);
+}
+
+#[test]
 fn the_cache_moves_frames_by_halves() {
     let mut cache = FrameCache::new();
     let mut next = 0;
