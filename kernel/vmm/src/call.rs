@@ -45,6 +45,11 @@ pub enum Call {
     /// Ends the snapshot, or what was prepared for one; donated memory is the system's again. The value is 1 while another call is
     /// needed, else 0.
     Thaw = 14,
+    /// Puts a received system in the place of the running one, by the plan (RDI: address of its head; see
+    /// [`takeover`](crate::takeover)). Every CPU makes this call, interrupts off, with nothing else that writes memory. It returns only
+    /// where it fails, with nothing changed; else each CPU goes on in the new system. [`Status::BadArgument`]: the plan or a state
+    /// breaks a rule. [`Status::Alone`]: not all came. Not while a snapshot is held.
+    Restore = 15,
 }
 
 /// The most bytes that one [`Call::Donate`] or [`Call::Exempt`] names.
@@ -54,11 +59,11 @@ pub const MOST_NAMED: u64 = 1 << 30;
 pub const MOST_FETCHED: u64 = 32;
 
 /// What [`Call::Version`] returns: this interface.
-pub const VERSION: u64 = 2;
+pub const VERSION: u64 = 3;
 
 impl Call {
     /// All of them, by number.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Version,
         Self::Leave,
         Self::Exits,
@@ -74,6 +79,7 @@ impl Call {
         Self::FetchState,
         Self::Pass,
         Self::Thaw,
+        Self::Restore,
     ];
 }
 
@@ -95,7 +101,7 @@ pub enum Status {
     Busy = 5,
     /// There was no room for a copy: the snapshot is lost.
     Spoilt = 6,
-    /// Not all CPUs came to the freeze.
+    /// Not all CPUs came to the freeze, or the restore.
     Alone = 7,
 }
 
@@ -131,7 +137,7 @@ impl Status {
             Self::Dry => "the VMM's tables are used up",
             Self::Busy => "a snapshot is held",
             Self::Spoilt => "there was no room for a copy",
-            Self::Alone => "not all CPUs came to the freeze",
+            Self::Alone => "not all CPUs came",
         }
     }
 }

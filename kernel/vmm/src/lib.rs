@@ -12,6 +12,7 @@
 //! | [`call`] | hypercalls |
 //! | [`memory`] | the system's memory: nested tables, and a snapshot over them |
 //! | [`frozen`] | what pages held at a freeze |
+//! | [`takeover`] | how a received system takes the place of the running one |
 //! | [`meeting`] | where CPUs stand still |
 //! | [`shared`] | what the handlers of all CPUs share |
 //! | [`monitor`] | the whole, on the machine: build, prepare, launch, leave |
@@ -32,6 +33,7 @@ pub mod nested;
 pub mod plan;
 pub mod shared;
 pub mod svm;
+pub mod takeover;
 pub mod vcpu;
 pub mod vmx;
 

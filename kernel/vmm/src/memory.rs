@@ -2,6 +2,7 @@
 
 use crate::frozen::{Frozen, FrozenError, Pages, Span, SpanError, Stage};
 use crate::nested::{Format, Leaf, LongMode, MapError, MemoryType, Resolution, Rights, Size, Tables, Tree};
+use crate::takeover::Plan;
 use core::ops::Range;
 
 /// Bytes of a page.
@@ -170,7 +171,7 @@ impl<F: Format, T: Tables + Pages> Memory<F, T> {
     }
 
     /// Whether all of `span` is RAM that the VMM can write.
-    fn is_ram(&self, span: Span) -> bool {
+    pub(crate) fn is_ram(&self, span: Span) -> bool {
         let mut at = span.start;
         while at < span.end {
             match self.host.translate(&self.tables, at) {
@@ -229,6 +230,11 @@ impl<F: Format, T: Tables + Pages> Memory<F, T> {
         self.frozen.begin();
         self.tree.protect_all(&mut self.tables);
         Ok(())
+    }
+
+    /// Puts the pages of another system in their places: all CPUs stand still in the VMM, and flush before they go on.
+    pub fn take_over(&mut self, plan: Plan) {
+        plan.carry_out(&mut self.tables);
     }
 
     /// Copies what frames held at the freeze to exempt memory. See [`Frozen::fetch`].

@@ -19,11 +19,14 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use intel::Vmx;
 use machine::cpu::MAX_CPUS;
 use machine::dma::DmaRegion;
+use machine::facts::Fact;
 use machine::memory::map::MemoryMap;
 use machine::memory::reserve::Reserve;
 use machine::state::CaptureError;
+use machine::virtualization::FloatControls;
 use machine::virtualization::vmx::EnableError;
 use real::Real;
+use spin::Once;
 use x86defs::state::CpuState;
 
 pub use build::BuildError;
@@ -156,6 +159,14 @@ pub fn is_guest() -> bool {
     is_nested(&Real)
 }
 
+/// All that it points to is in the reserve.
+impl Fact for Monitor {}
+
+machine::facts! {
+    /// A restored system uses the monitor of the machine that it is on.
+    static MONITOR: Once<Monitor> = Once::new();
+}
+
 /// Whether CPUs are in guest mode, for those who ask in between.
 static BENEATH: AtomicBool = AtomicBool::new(false);
 
@@ -177,6 +188,11 @@ impl Monitor {
             Vendor::Vmx => Vmx::build(reserve, map).map(|(vmx, extent)| (Backend::Vmx(vmx), extent))?,
         };
         Ok(Self { backend, nested: is_guest(), arena: extent.room, reserve: extent.reserve })
+    }
+
+    /// Gives it its place for good. Once.
+    pub fn settle_in(self) -> &'static Self {
+        MONITOR.call_once(|| self)
     }
 
     /// Takes this CPU's state, fills its control block and switches virtualization on. Can be undone. On the bare machine,
@@ -261,10 +277,25 @@ impl Monitor {
 
     /// Makes the hypercall [`Call::Freeze`], on each CPU, interrupts off. Whether the system has been restored. In guest mode.
     ///
+    /// A call of its own: its caller expects no extended register to be kept, and none is, when it returns a second time.
+    ///
     /// # Errors
     /// See there; memory is not frozen.
+    #[inline(never)]
     pub fn freeze(&self) -> Result<bool, Status> {
-        self.call(Call::Freeze, 0, 0).map(|times| times != 0).map_err(Status::of)
+        let controls = FloatControls::take();
+        let restored = self.call(Call::Freeze, 0, 0).map_err(Status::of)? != 0;
+        if restored {
+            controls.install();
+        }
+        Ok(restored)
+    }
+
+    /// Makes the hypercall [`Call::Restore`], on each CPU, interrupts off. In guest mode. Returns only where it fails: nothing has
+    /// changed. The plan with its head at `plan` describes a system of this image that was frozen whole, and nothing writes memory,
+    /// devices neither.
+    pub fn restore(&self, plan: u64) -> Status {
+        self.call(Call::Restore, plan, 0).map_or_else(Status::of, |_| Status::Done)
     }
 
     /// A CPU's frozen state, by way of the first page of a buffer that is exempt. In guest mode.

@@ -5,6 +5,7 @@ use crate::frozen::Pages;
 use crate::meeting::Meeting;
 use crate::memory::Memory;
 use crate::nested::{Format, Tables};
+use crate::takeover::Plan;
 use core::ops::Range;
 use core::sync::atomic::{AtomicU64, Ordering};
 use spin::Mutex;
@@ -27,6 +28,8 @@ pub struct Report {
 pub struct Bounds {
     /// The image's text: hypercalls from elsewhere are refused.
     pub text: Range<u64>,
+    /// The image's facts of the machine, which a restore leaves as they are.
+    pub facts: Range<u64>,
     /// The VMM's reserve.
     pub reserve: Range<u64>,
     /// RAM ends here.
@@ -77,8 +80,10 @@ pub struct Shared<F: Format, T> {
     pub reports: Mutex<Reports>,
     /// Each CPU's state at the last freeze.
     pub states: &'static [Mutex<CpuState>],
-    /// Where CPUs meet to freeze.
+    /// Where CPUs meet to freeze, or to restore.
     pub meeting: Meeting,
+    /// By which they restore, if nobody objects.
+    pub takeover: Mutex<Option<Plan>>,
     exits: [AtomicU64; Count::ALL.len()],
 }
 
@@ -91,6 +96,7 @@ impl<F: Format, T: Tables + Pages> Shared<F, T> {
             reports: Mutex::new(Reports::new()),
             states,
             meeting: Meeting::new(),
+            takeover: Mutex::new(None),
             exits: [const { AtomicU64::new(0) }; Count::ALL.len()],
         }
     }

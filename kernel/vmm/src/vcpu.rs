@@ -81,6 +81,8 @@ pub trait Vcpu {
     fn flush(&mut self);
     /// Puts a state in.
     fn load(&mut self, state: &CpuState);
+    /// Whether what is in keeps the rules of the vendor's manual: whether an entry would accept it.
+    fn is_sound(&self) -> bool;
     /// Takes the state out.
     fn store(&self, state: &mut CpuState);
 }

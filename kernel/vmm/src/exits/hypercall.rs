@@ -1,8 +1,8 @@
 //! Hypercalls, from the system's own text only.
 
-use super::{INVALID_OPCODE, Next, Platform, snapshot};
+use super::{INVALID_OPCODE, Next, Platform, restore, snapshot};
 use crate::call::{Call, Count, Status, VERSION};
-use crate::frozen::Pages;
+use crate::frozen::{Pages, Span};
 use crate::memory::{MemoryError, PAGE};
 use crate::nested::{Format, Tables};
 use crate::shared::Shared;
@@ -72,6 +72,7 @@ pub(super) fn handle<V: Vcpu, F: Format, T: Tables + Pages>(
             let more = shared.memory.lock().thaw();
             answer(vcpu, Status::Done, more.into())
         }
+        Some(Call::Restore) => restore::restore(vcpu, shared, platform, first),
         Some(Call::Version | Call::Leave) | None => answer(vcpu, Status::Unknown, 0),
     }
 }
@@ -111,9 +112,13 @@ pub(super) fn pages_of_memory<F: Format, T: Tables + Pages>(
     length: u64,
 ) -> Result<Range<u64>, MemoryError> {
     let end = start.checked_add(length).ok_or(MemoryError::Range)?;
-    let bounds = &shared.bounds;
-    let apart = |other: &Range<u64>| end <= other.start || start >= other.end;
     let whole = start.is_multiple_of(PAGE) && length.is_multiple_of(PAGE) && length > 0;
-    let there = whole && end <= bounds.memory_end && apart(&bounds.reserve) && apart(&bounds.text);
-    if there { Ok(start..end) } else { Err(MemoryError::Range) }
+    if whole && is_place(shared, Span { start, end }) { Ok(start..end) } else { Err(MemoryError::Range) }
+}
+
+/// Whether a span is below the end of RAM, and neither the VMM's nor the image's text.
+pub(super) fn is_place<F: Format, T: Tables + Pages>(shared: &Shared<F, T>, span: Span) -> bool {
+    let bounds = &shared.bounds;
+    let apart = |other: &Range<u64>| span.end <= other.start || span.start >= other.end;
+    span.end <= bounds.memory_end && apart(&bounds.reserve) && apart(&bounds.text)
 }

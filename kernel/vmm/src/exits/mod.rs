@@ -4,6 +4,7 @@
 mod cpuid;
 mod hypercall;
 mod memory;
+mod restore;
 mod snapshot;
 #[cfg(test)]
 mod tests;
@@ -35,6 +36,8 @@ pub trait Platform: Source {
     fn patience(&self) -> u64;
     /// Adds what [`Vcpu::store`] can't know: what an exit has left in the CPU.
     fn complete(&self, state: &mut CpuState);
+    /// Puts into the CPU what [`Vcpu::load`] can't: the reverse. The state [is installable](machine::state::is_installable).
+    fn install(&self, state: &CpuState);
 }
 
 /// What follows an exit.
@@ -42,6 +45,8 @@ pub trait Platform: Source {
 pub enum Next {
     /// The guest goes on.
     Resume,
+    /// A guest goes on that another system has left: nothing is known of it but its state.
+    Restored,
     /// The VMM leaves this CPU.
     Leave,
     /// The CPU refused to enter: at the first entry the system goes on as if nothing had been tried, later it can't go on.

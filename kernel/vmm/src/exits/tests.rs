@@ -1,5 +1,6 @@
 //! The handlers over a guest of plain memory.
 
+mod restore;
 mod snapshot;
 mod vmx;
 
@@ -11,6 +12,7 @@ use crate::memory::Memory;
 use crate::nested::{ENTRIES, MemoryType, Npt, Rights, Size, Tree};
 use crate::shared::{Bounds, Report, Shared};
 use crate::svm::Guest;
+use crate::svm::checks::tests::LIMITS;
 use core::cell::{Cell, OnceCell};
 use core::sync::atomic::AtomicU64;
 use proptest::prelude::*;
@@ -48,6 +50,9 @@ impl Pages for Heap {
     fn put_state(&mut self, page: u64, state: &CpuState) {
         self.ram.put_state(page, state);
     }
+    fn state(&self, page: u64) -> CpuState {
+        self.ram.state(page)
+    }
 }
 
 impl Tables for Heap {
@@ -73,11 +78,13 @@ struct Machine {
     notified: Cell<u32>,
     xcr0: Cell<u64>,
     cpu: Cell<usize>,
+    installed: Cell<Option<CpuState>>,
 }
 
 impl Machine {
     fn new() -> Self {
-        Self { notified: Cell::new(0), xcr0: Cell::new(0), cpu: Cell::new(0) }
+        let installed = Cell::new(None);
+        Self { notified: Cell::new(0), xcr0: Cell::new(0), cpu: Cell::new(0), installed }
     }
 }
 
@@ -106,6 +113,9 @@ impl Platform for Machine {
     fn complete(&self, state: &mut CpuState) {
         state.cr2 = 0x1234;
     }
+    fn install(&self, state: &CpuState) {
+        self.installed.set(Some(*state));
+    }
 }
 
 const TEXT: u64 = 0x20_0000;
@@ -113,6 +123,8 @@ const RESERVE: u64 = 0x1000_0000;
 const MEMORY_END: u64 = 0x2000_0000;
 /// Memory of a device's, below the end of RAM.
 const DEVICE: u64 = 0x1800_0000;
+/// Facts of the machine.
+const FACTS: core::ops::Range<u64> = 0x30_0000..0x30_1000;
 /// What the reserve has for copies.
 const OWN: Span = Span { start: RESERVE + 0x10_0000, end: RESERVE + 0x10_0000 + 12 * 4096 };
 
@@ -132,8 +144,12 @@ fn shared_by<F: Format>(cpus: usize, limit: usize) -> Shared<F, Heap> {
     tree.map(&mut tables, 0..1 << 30, Rights::ALL, MemoryType::WriteBack).unwrap();
     tree.unmap(&mut tables, RESERVE..RESERVE + (2 << 20)).unwrap();
     tree.protect(&mut tables, TEXT..TEXT + 0x1000, Rights::READ_EXECUTE).unwrap();
-    let bounds =
-        Bounds { text: TEXT..TEXT + 0x1000, reserve: RESERVE..RESERVE + (2 << 20), memory_end: MEMORY_END };
+    let bounds = Bounds {
+        text: TEXT..TEXT + 0x1000,
+        facts: FACTS,
+        reserve: RESERVE..RESERVE + (2 << 20),
+        memory_end: MEMORY_END,
+    };
     let list = |count| Box::leak(std::vec![Span::default(); count].into_boxed_slice());
     let mut frozen = Frozen::new(list(4), list(8), MEMORY_END);
     frozen.arena.set_own(OWN);
@@ -168,7 +184,7 @@ impl Setting {
         self.vmcb.control.exit_code = code;
         self.vmcb.control.exit_info_1 = info_1;
         self.vmcb.control.exit_info_2 = info_2;
-        let mut guest = Guest { vmcb: &mut self.vmcb, registers: &mut self.registers };
+        let mut guest = Guest { vmcb: &mut self.vmcb, registers: &mut self.registers, limits: &LIMITS };
         handle(&mut guest, &self.shared, &self.machine)
     }
 

@@ -46,6 +46,9 @@ pub trait Pages {
     fn set_word(&mut self, address: u64, value: u64);
     /// Writes a CPU's state to a page.
     fn put_state(&mut self, page: u64, state: &CpuState);
+    /// Reads one, of a CPU that stands between two instructions with nothing under way: interruptibility and what is pending are not
+    /// read, so any content of the page is a state.
+    fn state(&self, page: u64) -> CpuState;
 }
 
 /// What a snapshot is at.

@@ -38,6 +38,9 @@ impl Pages for Ram {
     fn put_state(&mut self, page: u64, state: &CpuState) {
         self.states.insert(page, *state);
     }
+    fn state(&self, page: u64) -> CpuState {
+        self.states.get(&page).copied().unwrap_or_default()
+    }
 }
 
 fn list(count: usize) -> &'static mut [Span] {

@@ -169,17 +169,15 @@ fn prepare(block: &mut Block<Cpu>) -> Result<(), EnterError> {
 
 impl Handler for Cpu {
     fn exit(block: &mut Block<Self>) -> Next {
-        let mut guest = Guest { vmcb: &mut block.guest, registers: &mut block.head.registers };
+        let (vmcb, registers) = (&mut block.guest, &mut block.head.registers);
+        let mut guest = Guest { vmcb, registers, limits: &block.data.limits };
         let next = exits::handle(&mut guest, block.data.shared, &block.data.platform);
         match next {
-            exits::Next::Resume => {
-                block.data.entered = true;
-                if cfg!(debug_assertions)
-                    && let Err(violation) = violation(block, &block.data.limits)
-                {
-                    panic!("after an exit {violation}");
-                }
-                Next::Resume
+            exits::Next::Resume => resume(block),
+            exits::Next::Restored => {
+                // The CPU is known by the new system's name.
+                block.host.save.gs.base = block.guest.save.gs.base;
+                resume(block)
             }
             exits::Next::Leave => {
                 logic::store(&block.guest, &mut block.head.state);
@@ -195,6 +193,17 @@ impl Handler for Cpu {
             exits::Next::Stop(reason) => stop(block, reason),
         }
     }
+}
+
+#[inline(always)]
+fn resume(block: &mut Block<Cpu>) -> Next {
+    block.data.entered = true;
+    if cfg!(debug_assertions)
+        && let Err(violation) = violation(block, &block.data.limits)
+    {
+        panic!("after an exit {violation}");
+    }
+    Next::Resume
 }
 
 fn violation(block: &Block<Cpu>, limits: &Limits) -> Result<(), EnterError> {

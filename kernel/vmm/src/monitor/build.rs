@@ -16,7 +16,7 @@ use core::ops::Range;
 use core::sync::atomic::AtomicU64;
 use machine::memory::map::{MemoryMap, RegionKind};
 use machine::memory::reserve::Reserve;
-use machine::paging::image_bounds;
+use machine::paging::{facts_bounds, image_bounds};
 use machine::virtualization::{Arena, HostCpu, HostIdt, TablePool, copy_page};
 use spin::Mutex;
 use x86defs::cpuid::Source;
@@ -94,7 +94,7 @@ impl Pages for Pool {
     }
 
     fn clear(&mut self, page: u64) {
-        // SAFETY: as above; only pages of the VMM's are cleared.
+        // SAFETY: as above; only pages of the VMM's are cleared, and those that a plan names.
         unsafe { core::ptr::write_bytes(page as *mut u8, 0, PAGE as usize) };
     }
 
@@ -114,6 +114,21 @@ impl Pages for Pool {
         const { assert!(size_of::<CpuState>() <= PAGE as usize) };
         // SAFETY: as above, with room for it.
         unsafe { (page as *mut CpuState).write(*state) };
+    }
+
+    fn state(&self, page: u64) -> CpuState {
+        let place = page as *const CpuState;
+        // Field by field, those that any content is good for.
+        macro_rules! read {
+            ($($field:ident)*) => {
+                CpuState {
+                    // SAFETY: as above; the fields are integers and structures of them.
+                    $($field: unsafe { (&raw const (*place).$field).read() },)*
+                    ..CpuState::default()
+                }
+            };
+        }
+        read!(registers rip rsp rflags cr0 cr2 cr3 cr4 dr6 dr7 segments gdtr idtr msrs)
     }
 }
 
@@ -198,7 +213,12 @@ impl<F: Format> Ground<F> {
         let nested = build_identity::<F, _>(&mut pool, &layout, kind).map_err(BuildError::Map)?;
         let (root, host_root) = (nested.root(), host.root());
         let sink = &raw const *arena.bytes::<4096>().ok_or(DRY)? as u64;
-        let bounds = Bounds { text: layout.text.clone(), reserve: layout.absent.clone(), memory_end };
+        let bounds = Bounds {
+            text: layout.text.clone(),
+            facts: facts_bounds(),
+            reserve: layout.absent.clone(),
+            memory_end,
+        };
         let donated = arena.array(MOST_DONATED, |_| Span::default()).ok_or(DRY)?;
         let exempt = arena.array(MOST_EXEMPT, |_| Span::default()).ok_or(DRY)?;
         let states = arena.array(needs.cpus as usize, |_| Mutex::new(CpuState::default())).ok_or(DRY)?;

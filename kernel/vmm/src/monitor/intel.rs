@@ -295,23 +295,15 @@ impl Handler for Cpu {
     fn exit(block: &mut Block<Self>) -> Next {
         // SAFETY: in the VMM there is a current structure.
         let mut vmcs = unsafe { Current::new() };
-        let mut guest = Guest::new(&mut vmcs, &mut block.head.registers);
+        let mut guest = Guest::new(&mut vmcs, &mut block.head.registers, &block.data.limits);
         let next = exits::handle(&mut guest, block.data.shared, &block.data.platform);
         let stale = guest.stale;
         match next {
-            exits::Next::Resume => {
-                block.data.entered = true;
-                if cfg!(debug_assertions)
-                    && let Err(violation) = violation(&vmcs, &block.data.limits)
-                {
-                    panic!("after an exit {violation}");
-                }
-                if stale {
-                    let (kind, pointer) = block.data.flush;
-                    // SAFETY: VMX is on, and the CPU has this kind.
-                    unsafe { vmx::invalidate_ept(kind, pointer) };
-                }
-                Next::Resume
+            exits::Next::Resume => resume(block, &vmcs, stale),
+            exits::Next::Restored => {
+                // The CPU is known by the new system's name.
+                vmcs.write(host::GS_BASE, vmcs.read(guest::GS_BASE));
+                resume(block, &vmcs, stale)
             }
             exits::Next::Leave => leave(block, &vmcs),
             exits::Next::Refused if !block.data.entered => {
@@ -341,6 +333,22 @@ impl Handler for Cpu {
             Failure::Invalid => panic!("VMRESUME of the system: {}", Refusal::NoVmcs),
         }
     }
+}
+
+#[inline(always)]
+fn resume(block: &mut Block<Cpu>, vmcs: &Current, stale: bool) -> Next {
+    block.data.entered = true;
+    if cfg!(debug_assertions)
+        && let Err(violation) = violation(vmcs, &block.data.limits)
+    {
+        panic!("after an exit {violation}");
+    }
+    if stale {
+        let (kind, pointer) = block.data.flush;
+        // SAFETY: VMX is on, and the CPU has this kind.
+        unsafe { vmx::invalidate_ept(kind, pointer) };
+    }
+    Next::Resume
 }
 
 fn violation(vmcs: &impl Vmcs, limits: &Limits) -> Result<(), EnterError> {

@@ -3,7 +3,7 @@
 use crate::exits::Platform;
 use core::arch::x86_64::{__cpuid, __cpuid_count};
 use machine::apic::Access;
-use machine::state::{Hardware, Privileged, Register, capture_unswitched};
+use machine::state::{Hardware, Privileged, Register, capture_unswitched, install_unswitched};
 use x86defs::cpuid::{Leaf, Source};
 use x86defs::state::CpuState;
 
@@ -77,6 +77,13 @@ impl Platform for Beneath {
         if self.leaves {
             // SAFETY: in the VMM interrupts are off; nothing is written through it.
             capture_unswitched(&unsafe { Hardware::new() }, state);
+        }
+    }
+
+    fn install(&self, state: &CpuState) {
+        if self.leaves {
+            // SAFETY: in the VMM interrupts are off. The state is the guest's, and was looked at; the VMM uses none of these registers.
+            install_unswitched(&mut unsafe { Hardware::new() }, state);
         }
     }
 }

@@ -7,7 +7,7 @@
 
 mod limits;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use core::fmt;
 use x86defs::event::{Event, Kind};

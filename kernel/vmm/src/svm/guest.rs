@@ -1,5 +1,6 @@
 //! One CPU's exit in neutral words.
 
+use super::checks::{Limits, check};
 use super::state::{load, store};
 use crate::vcpu::{Access, Exit, Vcpu};
 use x86defs::event::{Event, Kind};
@@ -21,6 +22,8 @@ pub struct Guest<'a> {
     pub vmcb: &'a mut Vmcb,
     /// The other general registers.
     pub registers: &'a mut Registers,
+    /// What this CPU supports.
+    pub limits: &'a Limits,
 }
 
 impl Vcpu for Guest<'_> {
@@ -128,6 +131,10 @@ impl Vcpu for Guest<'_> {
         *self.registers = state.registers;
     }
 
+    fn is_sound(&self) -> bool {
+        check(self.vmcb, self.limits).is_ok()
+    }
+
     #[inline]
     fn store(&self, state: &mut CpuState) {
         state.registers = *self.registers;
@@ -146,11 +153,12 @@ const fn access(error: u64) -> Access {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::svm::checks::tests::LIMITS;
 
     fn interrupted(info: u64) -> Option<Event> {
         let (mut vmcb, mut registers) = (Vmcb::ZERO, Registers::default());
         vmcb.control.exit_int_info = info;
-        Guest { vmcb: &mut vmcb, registers: &mut registers }.interrupted()
+        Guest { vmcb: &mut vmcb, registers: &mut registers, limits: &LIMITS }.interrupted()
     }
 
     #[test]
@@ -181,7 +189,7 @@ mod tests {
             vmcb.control.exit_code = code;
             vmcb.control.exit_info_1 = info_1;
             vmcb.control.exit_info_2 = info_2;
-            Guest { vmcb: &mut vmcb, registers: &mut registers }.exit()
+            Guest { vmcb: &mut vmcb, registers: &mut registers, limits: &LIMITS }.exit()
         };
         assert_eq!(exit(0x7c, 1, 0), Exit::WriteMsr(0xc000_0080));
         assert_eq!(exit(0x7c, 0, 0), Exit::ReadMsr(0xc000_0080));
@@ -201,10 +209,10 @@ mod tests {
         let (mut vmcb, mut registers) = (Vmcb::ZERO, Registers::default());
         vmcb.save.rip = 0x1000;
         vmcb.control.interrupt_shadow = 1;
-        Guest { vmcb: &mut vmcb, registers: &mut registers }.skip(3);
+        Guest { vmcb: &mut vmcb, registers: &mut registers, limits: &LIMITS }.skip(3);
         assert_eq!((vmcb.save.rip, vmcb.control.interrupt_shadow), (0x1003, 0));
         vmcb.control.next_rip = 0x1009;
-        Guest { vmcb: &mut vmcb, registers: &mut registers }.skip(3);
+        Guest { vmcb: &mut vmcb, registers: &mut registers, limits: &LIMITS }.skip(3);
         assert_eq!((vmcb.save.rip, vmcb.control.event_injection), (0x1009, 0));
     }
 
@@ -212,7 +220,7 @@ mod tests {
     fn a_step_over_a_skipped_instruction_is_honoured() {
         let (mut vmcb, mut registers) = (Vmcb::ZERO, Registers::default());
         vmcb.save.rflags = RFLAGS_TF;
-        let mut guest = Guest { vmcb: &mut vmcb, registers: &mut registers };
+        let mut guest = Guest { vmcb: &mut vmcb, registers: &mut registers, limits: &LIMITS };
         guest.skip(2);
         let mut state = CpuState::default();
         guest.store(&mut state);

@@ -3,6 +3,7 @@
 #[cfg(test)]
 mod tests;
 
+use super::checks::{Limits, check};
 use super::state::{DEBUGCTL_BTF, deliver, load, store};
 use crate::vcpu::{Access, Exit, Vcpu};
 use x86defs::event::{Event, Kind};
@@ -23,13 +24,15 @@ pub struct Guest<'a, V> {
     /// Translations have to be flushed before the next entry: INVEPT, as [`Controls::flush_ept`](super::Controls::flush_ept)
     /// says. That drops everything of the guest's, whatever its identifier (29.4.3.1).
     pub stale: bool,
+    /// What this CPU supports.
+    pub limits: &'a Limits,
 }
 
 impl<'a, V: Vmcs> Guest<'a, V> {
     /// A guest that has just stopped.
     #[inline]
-    pub fn new(vmcs: &'a mut V, registers: &'a mut Registers) -> Self {
-        Self { vmcs, registers, stale: false }
+    pub fn new(vmcs: &'a mut V, registers: &'a mut Registers, limits: &'a Limits) -> Self {
+        Self { vmcs, registers, stale: false, limits }
     }
 
     /// What an EPT violation was.
@@ -190,6 +193,10 @@ impl<V: Vmcs> Vcpu for Guest<'_, V> {
         load(self.vmcs, state);
         *self.registers = state.registers;
         self.stale = true;
+    }
+
+    fn is_sound(&self) -> bool {
+        check(self.vmcs, self.limits).is_ok()
     }
 
     #[inline]

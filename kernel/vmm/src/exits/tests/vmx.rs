@@ -3,6 +3,7 @@
 use super::*;
 use crate::nested::Ept;
 use crate::vmx::Guest;
+use crate::vmx::checks::tests::limits;
 use x86defs::vmx::field::{Image, Vmcs, control, exit, guest};
 use x86defs::vmx::interruption;
 
@@ -22,7 +23,7 @@ fn exited(reason: u32) -> (Image, Registers, Around) {
 }
 
 fn handled(vmcs: &mut Image, registers: &mut Registers, around: &Around) -> Next {
-    handle(&mut Guest::new(vmcs, registers), &around.shared, &around.machine)
+    handle(&mut Guest::new(vmcs, registers, &limits()), &around.shared, &around.machine)
 }
 
 fn injected(vmcs: &Image) -> Option<Event> {

@@ -7,7 +7,7 @@ use std::vec::Vec;
 use x86defs::registers::{CR4_OSXSAVE, CR4_PGE, EFER_NXE, EFER_SCE};
 use x86defs::segment::Segment;
 
-const LIMITS: Limits = Limits {
+pub(crate) const LIMITS: Limits = Limits {
     physical_bits: 40,
     asids: 16,
     long_mode: true,
@@ -16,7 +16,7 @@ const LIMITS: Limits = Limits {
 };
 
 /// A control block as a switch makes it.
-fn sound() -> Vmcb {
+pub(crate) fn sound() -> Vmcb {
     let mut vmcb = Vmcb::ZERO;
     set_up(&mut vmcb.control, Maps { msr: 0x10_0000, io: 0x10_2000, nested: 0x20_0000 });
     let save = &mut vmcb.save;

@@ -11,7 +11,7 @@ mod guest;
 mod host;
 mod segments;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod violation;
 
 pub use violation::{Group, Violation};

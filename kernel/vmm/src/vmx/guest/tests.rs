@@ -1,4 +1,5 @@
 use super::*;
+use crate::vmx::checks::tests::limits;
 use crate::vmx::state::SS;
 use x86defs::state::SINGLE_STEP;
 use x86defs::vmx::field::Image;
@@ -8,7 +9,7 @@ const NMI: Event = Event { kind: Kind::Nmi, vector: 2, error: None };
 
 fn with<T>(vmcs: &mut Image, act: impl FnOnce(&mut Guest<'_, Image>) -> T) -> T {
     let mut registers = Registers { rcx: 0xc000_0080, ..Registers::default() };
-    act(&mut Guest::new(vmcs, &mut registers))
+    act(&mut Guest::new(vmcs, &mut registers, &limits()))
 }
 
 fn exited(reason: u32, qualification: u64) -> Image {

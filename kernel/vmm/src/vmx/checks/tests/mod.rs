@@ -24,7 +24,7 @@ const PAT: u64 = 0x0007_0406_0007_0406;
 /// The lowest address that is not canonical.
 const HOLE: u64 = 1 << 47;
 
-fn limits() -> Limits {
+pub(crate) fn limits() -> Limits {
     Limits { can: cpus::ICE_LAKE, physical_bits: 40, linear_bits: 48, efer: EFER }
 }
 
