@@ -2,6 +2,7 @@
 
 #[cfg(feature = "inject")]
 pub mod inject;
+pub mod restore;
 pub mod snapshot;
 
 use crate::board::Board;
@@ -9,15 +10,17 @@ use crate::phase::Phase;
 use crate::switch::{Figures, Outcome, Refused, Switch};
 use crate::{Direction, Pins, World};
 use core::fmt;
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicU64, Ordering};
 use core::time::Duration;
 use machine::cpu;
 use machine::thread::{self, Builder, Thread};
+use machine::time::{self, Instant};
 use machine::virtualization::hooks;
 use spin::Once;
 use vmm::call::Status;
 use vmm::monitor::{BuildError, EnterError, Monitor};
 
+pub use restore::{RestoreError, restore};
 pub use snapshot::{FreezeError, Returned, SNAPSHOT, Snapshot, SnapshotError, freeze};
 
 static SWITCH: Once<Result<Switch<Machine>, BuildError>> = Once::new();
@@ -26,9 +29,12 @@ static REPORTER: Once<Thread> = Once::new();
 /// The machine as the switch sees it.
 #[derive(Debug)]
 pub struct Machine {
-    monitor: Monitor,
-    /// The last freeze has returned a second time.
-    restored: AtomicBool,
+    monitor: &'static Monitor,
+    /// When memory was frozen, nanoseconds since boot, or a little before: no CPU has told anybody a later time. 0 once a restored system
+    /// has set its clock by it.
+    frozen: AtomicU64,
+    /// The plan of the restore that is asked for.
+    plan: AtomicU64,
 }
 
 /// Why a CPU can't switch.
@@ -38,6 +44,8 @@ pub enum CpuError {
     Enter(EnterError),
     /// It can't freeze.
     Freeze(Status),
+    /// It can't become the system that is to be restored.
+    Restore(Status),
     /// A fault was asked for.
     #[cfg(feature = "inject")]
     Injected,
@@ -47,7 +55,7 @@ impl fmt::Display for CpuError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Enter(error) => error.fmt(f),
-            Self::Freeze(status) => f.write_str(status.meaning()),
+            Self::Freeze(status) | Self::Restore(status) => f.write_str(status.meaning()),
             #[cfg(feature = "inject")]
             Self::Injected => f.write_str("a fault was injected"),
         }
@@ -144,7 +152,7 @@ impl World for Machine {
         match direction {
             Direction::Enter => {
                 #[cfg(feature = "inject")]
-                inject::before_launch(&self.monitor, cpu).inspect_err(|_| self.monitor.undo(cpu))?;
+                inject::before_launch(self.monitor, cpu).inspect_err(|_| self.monitor.undo(cpu))?;
                 let launched = self.monitor.launch(cpu).map_err(CpuError::Enter);
                 // What was spoiled is spoiled once.
                 #[cfg(feature = "inject")]
@@ -169,10 +177,21 @@ impl World for Machine {
     }
 
     fn freeze(&self, _: usize) -> Result<(), CpuError> {
+        // The others do nothing but freeze, too.
+        self.frozen.fetch_max(Instant::now().as_nanos().max(1), Ordering::Relaxed);
         if self.monitor.freeze().map_err(CpuError::Freeze)? {
-            self.restored.store(true, Ordering::Relaxed);
+            // All stand still until each has come back from here.
+            match self.frozen.swap(0, Ordering::Relaxed) {
+                0 => {}
+                nanos => time::resume(Instant::from_nanos(nanos)),
+            }
+            machine::apic::raise_again();
         }
         Ok(())
+    }
+
+    fn restore(&self, _: usize) -> Result<(), CpuError> {
+        Err(CpuError::Restore(self.monitor.restore(self.plan.load(Ordering::Relaxed))))
     }
 
     fn settle(&self) {
@@ -182,8 +201,12 @@ impl World for Machine {
 
 /// Binds the monitor, or the reason why there is none, to the machine. Once, on a thread, when all CPUs run.
 pub fn start(monitor: Result<Monitor, BuildError>, pins: Pins<'static>) {
-    let restored = AtomicBool::new(false);
-    SWITCH.call_once(|| monitor.map(|monitor| Switch::new(Machine { monitor, restored }, pins)));
+    let machine = |monitor: Monitor| Machine {
+        monitor: monitor.settle_in(),
+        frozen: AtomicU64::new(0),
+        plan: AtomicU64::new(0),
+    };
+    SWITCH.call_once(|| monitor.map(|monitor| Switch::new(machine(monitor), pins)));
     match Builder::new("vmm-reports").spawn(log_reports) {
         Ok(handle) => {
             REPORTER.call_once(|| handle.thread().clone());
@@ -253,7 +276,7 @@ pub fn is_nested() -> bool {
 /// Looks at the figures, and at the monitor behind them.
 pub fn look<R>(f: impl FnOnce(&Figures, &Monitor) -> R) -> Result<R, BuildError> {
     let switch = switch()?;
-    Ok(switch.figures(|figures| f(figures, &switch.world().monitor)))
+    Ok(switch.figures(|figures| f(figures, switch.world().monitor)))
 }
 
 /// What is known about the switches so far. Nobody is waited for, and nobody waits.
@@ -263,5 +286,5 @@ pub fn board() -> Result<&'static Board, BuildError> {
 
 /// The monitor. What it is asked must not depend on the mode, which may change meanwhile.
 pub fn monitor() -> Result<&'static Monitor, BuildError> {
-    switch().map(|switch| &switch.world().monitor)
+    switch().map(|switch| switch.world().monitor)
 }

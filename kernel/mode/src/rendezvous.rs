@@ -11,7 +11,7 @@
 //!                                          └─ Undo ── undo         └─ Revert ── revert
 //! ```
 
-use crate::steps::{ENTER, Enter, FREEZE, Freeze, Leave, Round, Steps};
+use crate::steps::{ENTER, Enter, FREEZE, Freeze, Leave, RESTORE, Restore, Round, Steps};
 use crate::trace::{Mark, Marks};
 use crate::{Direction, World};
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -127,6 +127,7 @@ impl<E: Copy + Send> Rendezvous<E> {
         match self.kind.load(Ordering::Relaxed) {
             ENTER => self.follow(world, opened, &Enter(world)),
             FREEZE => self.follow(world, opened, &Freeze(world)),
+            RESTORE => self.follow(world, opened, &Restore(world)),
             _ => self.follow(world, opened, &Leave(world)),
         }
     }
@@ -207,6 +208,7 @@ impl<E: Copy + Send> Rendezvous<E> {
             Round::Switch(Direction::Enter) => self.lead_through(world, &Enter(world), deadline, pinned),
             Round::Switch(Direction::Leave) => self.lead_through(world, &Leave(world), deadline, pinned),
             Round::Freeze => self.lead_through(world, &Freeze(world), deadline, pinned),
+            Round::Restore => self.lead_through(world, &Restore(world), deadline, pinned),
         }
     }
 

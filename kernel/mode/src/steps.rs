@@ -9,6 +9,8 @@ pub enum Round {
     Switch(Direction),
     /// They freeze memory. The machine is in guest mode.
     Freeze,
+    /// They become another system. The machine is in guest mode.
+    Restore,
 }
 
 impl Round {
@@ -18,6 +20,7 @@ impl Round {
             Self::Switch(Direction::Enter) => ENTER,
             Self::Switch(Direction::Leave) => 1,
             Self::Freeze => FREEZE,
+            Self::Restore => RESTORE,
         }
     }
 }
@@ -26,6 +29,8 @@ impl Round {
 pub(crate) const ENTER: u64 = 0;
 /// [`Round::Freeze`] as a number.
 pub(crate) const FREEZE: u64 = 2;
+/// [`Round::Restore`] as a number.
+pub(crate) const RESTORE: u64 = 3;
 
 /// The steps of a kind of round, on the CPU that they are for, interrupts off. See [`World`].
 pub(crate) trait Steps<E> {
@@ -65,16 +70,22 @@ macro_rules! switching {
 switching!(Enter);
 switching!(Leave);
 
-/// Of a freeze: nothing is prepared, and either all CPUs freeze or none does.
-pub(crate) struct Freeze<'a, W>(pub &'a W);
+/// Of what all CPUs do together in the VMM: nothing is prepared, and either all CPUs do it or none does.
+macro_rules! together {
+    ($name:ident, $step:ident) => {
+        pub(crate) struct $name<'a, W>(pub &'a W);
 
-impl<W: World> Steps<W::Error> for Freeze<'_, W> {
-    fn prepare(&self, _: usize) -> Result<(), W::Error> {
-        Ok(())
-    }
-    fn undo(&self, _: usize) {}
-    fn commit(&self, cpu: usize) -> Result<(), W::Error> {
-        self.0.freeze(cpu)
-    }
-    fn revert(&self, _: usize) {}
+        impl<W: World> Steps<W::Error> for $name<'_, W> {
+            fn prepare(&self, _: usize) -> Result<(), W::Error> {
+                Ok(())
+            }
+            fn undo(&self, _: usize) {}
+            fn commit(&self, cpu: usize) -> Result<(), W::Error> {
+                self.0.$step(cpu)
+            }
+            fn revert(&self, _: usize) {}
+        }
+    };
 }
+together!(Freeze, freeze);
+together!(Restore, restore);

@@ -252,16 +252,29 @@ impl<W: World> Turn<'_, W> {
     /// # Errors
     /// As for switches; nothing is frozen.
     pub fn freeze(&self, until: Instant) -> Result<Vec<CpuTrace>, Refused<W::Error>> {
-        loop {
-            self.wait(until)?;
-            match self.switch.lead(Round::Freeze, until) {
-                Ok(()) => break,
-                Err(Refused::Pinned(_)) => {}
-                Err(refused) => return Err(refused),
-            }
-        }
+        self.together(Round::Freeze, until)?;
         let marks = |cpu| CpuTrace { marks: self.switch.rendezvous.marks(cpu) };
         Ok((0..self.switch.world.cpus()).map(marks).collect())
+    }
+
+    /// Becomes the system that is to be restored, all CPUs together or not at all, in guest mode: where that goes well, this system does
+    /// not go on. Interrupts are on.
+    ///
+    /// # Errors
+    /// As for switches; nothing has changed.
+    pub fn restore(&self, until: Instant) -> Result<(), Refused<W::Error>> {
+        self.together(Round::Restore, until)
+    }
+
+    fn together(&self, round: Round, until: Instant) -> Result<(), Refused<W::Error>> {
+        loop {
+            self.wait(until)?;
+            match self.switch.lead(round, until) {
+                // Somebody took a pin at the last moment: wait for it, too.
+                Err(Refused::Pinned(_)) => {}
+                result => return result,
+            }
+        }
     }
 }
 

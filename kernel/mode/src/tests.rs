@@ -133,6 +133,9 @@ impl World for Fake {
         self.frozen[cpu].fetch_add(1, Ordering::SeqCst);
         Ok(())
     }
+    fn restore(&self, cpu: usize) -> Result<(), Broken> {
+        self.freeze(cpu)
+    }
     fn settle(&self) {
         assert!(self.modes().into_iter().all(|guest| !guest));
         self.settled.fetch_add(1, Ordering::SeqCst);
@@ -411,6 +414,27 @@ fn all_freeze_together_between_switches() {
             switch.figures(|figures| assert_eq!((figures.phase, figures.switches), (Phase::Native, 40)));
         });
     }
+}
+
+/// A restore is a round as a freeze is.
+#[test]
+fn all_restore_together_or_none_does() {
+    machine(3, NO_PINS, |switch| {
+        switch.request(Some(Phase::Guest), LONG).unwrap();
+        let world = switch.world();
+        let restore = |patience| switch.turn().restore(until(patience));
+        for (at, fault) in [(2, Fault::Absent), (0, Fault::Commit), (1, Fault::Commit)] {
+            *world.fault.lock().unwrap() = Some((at, fault));
+            let result = restore(if fault == Fault::Absent { SHORT } else { LONG });
+            *world.fault.lock().unwrap() = None;
+            match fault {
+                Fault::Absent => assert!(matches!(result, Err(Refused::NoAnswer(_))), "{result:?}"),
+                _ => assert_eq!(result, Err(Refused::Failed(at, Broken::Commit))),
+            }
+            assert_eq!(world.modes(), [true; 3]);
+            assert_eq!(restore(LONG), Ok(()));
+        }
+    });
 }
 
 /// A freeze that comes to nothing says why, and leaves all CPUs where they are.

@@ -67,7 +67,7 @@ pub enum Returned {
     /// The system goes on, and memory as it was is there to be fetched.
     GoOn(Snapshot),
     /// The system is one that was restored from what was fetched. Interrupts are on; what the machine is has to be found out anew by
-    /// who asked for the freeze. Nothing restores yet.
+    /// who asked for the freeze.
     Restored,
 }
 
@@ -161,8 +161,22 @@ impl Snapshot {
     /// # Errors
     /// [`Status::Spoilt`]: the snapshot is lost. [`Status::BadArgument`]: see above.
     pub fn fetch(&self, frames: Range<u64>, buffer: &mut DmaRegion) -> Result<(), SnapshotError> {
-        let (mut frame, mut to) = (frames.start, buffer.physical());
-        if frames.end.saturating_sub(frame) > buffer.len() as u64 {
+        self.fetch_to(frames, buffer, 0)
+    }
+
+    /// The same, to page `page` of the buffer and those that follow.
+    ///
+    /// # Errors
+    /// As for [`Snapshot::fetch`].
+    pub fn fetch_to(
+        &self,
+        frames: Range<u64>,
+        buffer: &mut DmaRegion,
+        page: usize,
+    ) -> Result<(), SnapshotError> {
+        let skipped = page as u64 * PAGE;
+        let (mut frame, mut to) = (frames.start, buffer.physical() + skipped);
+        if frames.end.saturating_sub(frame) > (buffer.len() as u64).saturating_sub(skipped) {
             return Err(SnapshotError(Call::Fetch, Status::BadArgument));
         }
         while frame < frames.end {
@@ -208,9 +222,10 @@ pub fn freeze(room: u64, deadline: Duration) -> Result<Returned, FreezeError> {
     }
     turn.wait(until).map_err(FreezeError::Refused)?;
     let world = switch.world();
-    let loan = Loan::new(&world.monitor, room).map_err(FreezeError::Prepare)?;
+    let loan = Loan::new(world.monitor, room).map_err(FreezeError::Prepare)?;
+    world.frozen.store(0, Ordering::Relaxed);
     let cpus = turn.freeze(until).map_err(FreezeError::Refused)?;
-    if world.restored.swap(false, Ordering::Relaxed) {
+    if world.frozen.load(Ordering::Relaxed) == 0 {
         return Ok(Returned::Restored);
     }
     debug_assert_eq!(cpus.len(), world.cpus());
