@@ -71,6 +71,16 @@ fn snapshots_are_of_one_instant() {
     }
 }
 
+/// The machine becomes what it was, three times, with writers on all CPUs.
+#[test]
+fn a_restore_brings_the_past_back() {
+    for (cpus, image) in [(1, image("selftest")), (2, image("selftest")), (2, checked_image("selftest"))] {
+        let (end, said) = run(cpus, Machine::builder().elf(&image).append("only=restore"));
+        assert!(end == End::Shutdown && said.contains("1 passed, 0 failed"), "{said}");
+        assert!(said.contains("restored 3 times"), "{said}");
+    }
+}
+
 /// An interrupt, and an NMI, at each instruction of the way there and back: `sweep=exact` has the machine assert that no offset
 /// is left out, from before the first switch to behind the second. And whatever threads and interrupts do in all these tests,
 /// they do it again in the same order.

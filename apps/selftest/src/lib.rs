@@ -19,6 +19,8 @@ mod interrupts;
 mod locks;
 mod registers;
 #[cfg(bare_metal)]
+mod restore;
+#[cfg(bare_metal)]
 mod snapshot;
 #[cfg_attr(not(bare_metal), expect(dead_code, reason = "what the tests of the switch need"))]
 mod state;
@@ -70,6 +72,7 @@ const SWITCH_TESTS: &[(&str, Test)] = &[
     ("a snapshot is of one instant", snapshot::is_of_one_instant),
     ("a snapshot holds the machine in guest mode", snapshot::needs_guest_mode),
     ("a snapshot without room is lost, and nothing else", snapshot::may_be_spoilt),
+    ("a restore brings the past back", restore::brings_the_past_back),
     ("the VMM does not need what the system may switch off", beneath::sse_may_be_switched_off),
     ("ticks go on while the machine toggles", interrupts::ticks_go_on),
     ("an interrupt at each instruction of a switch comes once", interrupts::timer_sweep),

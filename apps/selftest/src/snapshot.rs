@@ -27,21 +27,30 @@ const SNAPSHOTS: usize = 40;
 const SHORT: Duration = Duration::from_millis(30);
 
 /// Pages that one CPU stamps, in one block of frames.
-struct Block(u64);
+pub struct Block(u64);
 
 impl Block {
-    fn new() -> Option<Self> {
+    pub fn new() -> Option<Self> {
         frames::allocate(ORDER).map(Self)
     }
 
     /// Writes a number to the first and to the last word of each page, in order.
-    fn stamp(&self, step: u64) {
+    pub fn stamp(&self, step: u64) {
         for page in 0..PAGES {
             for word in [0, PAGE - 8] {
                 // SAFETY: frames of ours, identity-mapped.
                 unsafe { ((self.0 + page * PAGE + word) as *mut u64).write_volatile(step) };
             }
         }
+    }
+}
+
+impl Block {
+    /// What is in the words that are stamped.
+    pub fn stamps(&self) -> impl Iterator<Item = u64> + '_ {
+        let words = (0..PAGES).flat_map(|page| [0, PAGE - 8].map(|word| page * PAGE + word));
+        // SAFETY: as in `stamp`.
+        words.map(|word| unsafe { ((self.0 + word) as *const u64).read_volatile() })
     }
 }
 
@@ -52,14 +61,14 @@ impl Drop for Block {
 }
 
 /// Pages of all CPUs, and how far each has come.
-struct Stamps {
+pub struct Stamps {
     blocks: Vec<Block>,
     steps: [AtomicU64; MAX_CPUS],
     over: AtomicBool,
 }
 
 impl Stamps {
-    fn new(cpus: usize) -> Option<Arc<Self>> {
+    pub fn new(cpus: usize) -> Option<Arc<Self>> {
         let blocks: Vec<_> = (0..cpus).map_while(|_| Block::new()).collect();
         (blocks.len() == cpus).then(|| {
             blocks.iter().for_each(|block| block.stamp(0));
@@ -78,7 +87,7 @@ impl Stamps {
     }
 
     /// Stamps the pages of a CPU with one number after the other, none before all have completed the last one.
-    fn write(&self, cpu: usize) {
+    pub fn write(&self, cpu: usize) {
         let mut step = 0;
         while !self.over.load(Ordering::SeqCst) {
             if self.completed() < step {
@@ -91,8 +100,13 @@ impl Stamps {
         }
     }
 
+    /// Nobody stamps any more.
+    pub fn end(&self) {
+        self.over.store(true, Ordering::SeqCst);
+    }
+
     /// Waits until all have completed more steps.
-    fn go_on(&self, more: u64) {
+    pub fn go_on(&self, more: u64) {
         let target = self.completed() + more;
         while self.completed() < target {
             thread::sleep(Duration::from_micros(200));
@@ -132,7 +146,7 @@ fn frozen(room: u64) -> Result<Snapshot, &'static str> {
 }
 
 /// Nested tables in use, on the bare machine.
-fn tables() -> u64 {
+pub fn tables() -> u64 {
     monitor().map_or(0, vmm::monitor::Monitor::tables)
 }
 
@@ -168,7 +182,7 @@ pub fn is_of_one_instant(env: &'static Env) -> Result<(), &'static str> {
         Ok(stop)
     };
     let result = if writers.is_ok() { rounds() } else { Err("no thread") };
-    stamps.over.store(true, Ordering::SeqCst);
+    stamps.end();
     writers.into_iter().flatten().for_each(|writer| writer.join());
     let stop = result.as_ref().copied().unwrap_or(0);
     then_native(result.map(drop))?;
