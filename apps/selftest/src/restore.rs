@@ -10,7 +10,7 @@ use app::thread::{self, Builder, CpuSet, Priority};
 use app::time::{Duration, Instant};
 use core::ops::Range;
 use machine::dma::{self, DmaRegion};
-use machine::frames;
+use machine::frames::{self, Taken};
 use machine::paging::{PAGE, facts_bounds, image_bounds};
 use machine::time::wall_clock;
 use mode::Refused;
@@ -126,7 +126,8 @@ fn in_use(state: &[u8], table: Range<u64>, snapshot: &Snapshot) -> Vec<Range<u64
     let [.., constants_end, data_end] = image_bounds();
     let facts = facts_bounds();
     let out: Vec<_> = (0..).map_while(dma::chunk).chain(snapshot.donated()).collect();
-    let blocks = frames::taken(state).map(|(first, count)| first * PAGE..(first + count) * PAGE);
+    let mut taken = Taken::default();
+    let blocks = taken.read(0, state).map(|(start, order)| start..start + (PAGE << order));
     let blocks = blocks.filter(|block| !out.iter().any(|out| block.start < out.end && out.start < block.end));
     let mut spans: Vec<_> = blocks.collect();
     spans.extend([constants_end..facts.start, facts.end..data_end, table]);

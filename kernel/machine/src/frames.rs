@@ -1,7 +1,7 @@
 //! The system's page frames: one allocator behind a lock, a cache for each CPU in front of it.
 
 use crate::cpu::{self, MAX_CPUS};
-pub use crate::memory::frames::taken;
+pub use crate::memory::frames::Taken;
 use crate::memory::frames::{FrameCache, FrameStatistics, Frames, LOW_END, PhysicalWords, state_bytes};
 use crate::memory::map::{MemoryMap, PAGE, Region, RegionKind};
 use crate::sync::SpinLock;
@@ -77,7 +77,7 @@ pub fn free_pages(start: u64, pages: u64) {
     debug_assert_eq!(result, Some(Ok(())), "{pages} pages at {start:#x}");
 }
 
-/// Where the allocator's table is: a byte for each frame from 0 on. [`taken`] reads it.
+/// Where the allocator's table is: a byte for each frame from 0 on. [`Taken`] reads it.
 pub fn table() -> Range<u64> {
     FRAMES.lock().as_ref().map_or(0..0, Frames::table)
 }

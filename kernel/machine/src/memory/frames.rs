@@ -55,13 +55,6 @@ pub struct Frames<'a, P> {
     statistics: FrameStatistics,
 }
 
-/// The blocks that a state says are handed out: number of the first frame, and how many, ascending.
-pub fn taken(state: &[u8]) -> impl Iterator<Item = (u64, u64)> {
-    let block =
-        |(frame, state): (usize, &u8)| (state & TAKEN != 0).then(|| (frame as u64, 1 << (state & !TAKEN)));
-    state.iter().enumerate().filter_map(block)
-}
-
 /// Bytes of state that a map needs.
 pub fn state_bytes(map: &MemoryMap) -> usize {
     (map.usable_end() / PAGE) as usize
@@ -222,6 +215,31 @@ impl<'a, P: PhysicalWords> Frames<'a, P> {
             self.insert(block, order);
         }
         Ok(())
+    }
+}
+
+/// Reads from a table of states, piece by piece, what was handed out: a table of another moment, which nobody changes.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Taken {
+    /// The frame whose byte is looked at next.
+    next: u64,
+}
+
+impl Taken {
+    /// Blocks that begin in a piece of the table: their addresses and orders, ascending. The piece's first byte is that of frame
+    /// `first`; pieces come in order. What the CPUs' caches hold counts as handed out.
+    pub fn read<'t>(&'t mut self, first: u64, states: &'t [u8]) -> impl Iterator<Item = (u64, u32)> + 't {
+        core::iter::from_fn(move || {
+            loop {
+                let frame = self.next.max(first);
+                let state = *states.get((frame - first) as usize)?;
+                let order = u32::from(state & !(FREE | TAKEN)).min(MAX_ORDER);
+                self.next = frame + if state == NONE { 1 } else { 1 << order };
+                if state & TAKEN != 0 {
+                    return Some((frame * PAGE, order));
+                }
+            }
+        })
     }
 }
 

@@ -98,12 +98,6 @@ proptest! {
 }
 
 #[test]
-fn what_is_handed_out_is_told_from_the_table() {
-    let state = [NONE, TAKEN | 1, NONE, FREE, TAKEN, FREE | 1, NONE];
-    assert_eq!(taken(&state).collect::<Vec<_>>(), [(1, 2), (4, 1)]);
-}
-
-#[test]
 fn the_cache_moves_frames_by_halves() {
     let mut cache = FrameCache::new();
     let mut next = 0;
@@ -120,4 +114,35 @@ fn the_cache_moves_frames_by_halves() {
     assert!(cache.len() <= FrameCache::CAPACITY);
     let mut empty = FrameCache::new();
     assert_eq!(empty.take(|| None), None);
+}
+
+proptest! {
+    /// Read in pieces of any size, the table has what was handed out and nothing else.
+    #[test]
+    fn the_table_tells_what_is_taken(
+        orders in proptest::collection::vec((0u32..6, any::<bool>()), 0..60),
+        piece in 1usize..5000,
+    ) {
+        let map = map();
+        let mut state = vec![0; state_bytes(&map)];
+        let mut frames = Frames::new(Fake::default(), &mut state);
+        frames.add(&map, 0..LOW_END);
+        frames.add(&map, LOW_END..u64::MAX);
+        let mut held = Vec::new();
+        for (order, is_kept) in orders {
+            if let Some(block) = frames.allocate(order, is_kept) {
+                held.push((block, order));
+            }
+            if !is_kept && let Some((block, order)) = held.pop() {
+                frames.free(block, order).unwrap();
+            }
+        }
+        held.sort_unstable();
+        let mut taken = Taken::default();
+        let mut read = Vec::new();
+        for (number, states) in state.chunks(piece).enumerate() {
+            read.extend(taken.read((number * piece) as u64, states));
+        }
+        prop_assert_eq!(read, held);
+    }
 }
