@@ -12,12 +12,15 @@
 use alloc::vec::Vec;
 
 use crate::fields::{self, Fields};
-use crate::{Error, FrameFault, MAX_FRAME};
+use crate::{Error, FrameFault, MAX_FRAME, PAGE};
 
 /// Ranges at most.
 pub const MAX_RANGES: usize = 1 << 20;
 /// Bytes of a range.
 pub const RANGE: usize = 16;
+
+/// A piece of physical memory.
+type Span = core::ops::Range<u64>;
 
 /// Where the contents of frames are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,6 +93,38 @@ impl Frames {
             return Err(Error::Field("number of ranges"));
         }
         fields::push(&mut self.0, range)
+    }
+
+    /// The frames of `used` that are not in `left_out`, all with their contents here: physical addresses, whole pages, in any order. What is
+    /// used is there once; what is left out may overlap.
+    pub fn of(mut used: Vec<Span>, mut left_out: Vec<Span>) -> Result<Self, Error> {
+        used.sort_unstable_by_key(|span| span.start);
+        left_out.sort_unstable_by_key(|span| span.start);
+        let (mut frames, mut left_out) = (Self::new(), left_out.into_iter().peekable());
+        for Span { start, end } in used {
+            let mut at = start;
+            while at < end {
+                while left_out.next_if(|out| out.end <= at).is_some() {}
+                let next = left_out.peek().map_or(end, |out| out.start.min(end));
+                if next <= at {
+                    at = left_out.peek().map_or(end, |out| out.end);
+                    continue;
+                }
+                frames.push_here(at / PAGE as u64, (next - at) / PAGE as u64)?;
+                at = next;
+            }
+        }
+        Ok(frames)
+    }
+
+    fn push_here(&mut self, first: u64, count: u64) -> Result<(), Error> {
+        let (mut at, end) = (first, first + count);
+        while at < end {
+            let count = u32::try_from(end - at).unwrap_or(u32::MAX);
+            self.push(Range { first: at, count, kind: FrameKind::Here })?;
+            at += u64::from(count);
+        }
+        Ok(())
     }
 
     /// Ascending.
@@ -197,6 +232,45 @@ impl Progress {
         match self.next(frames) {
             Some((frame, _)) => Err(Error::Frame(frame, FrameFault::Missing)),
             None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::collections::BTreeSet;
+    use proptest::prelude::*;
+
+    fn frames(spans: &[Span]) -> BTreeSet<u64> {
+        spans.iter().flat_map(|span| span.start / 4096..span.end / 4096).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_left_out_is_not_listed(
+            used in proptest::collection::vec((0u64..6, 1u64..20), 0..20),
+            out in proptest::collection::vec((0u64..250, 0u64..20), 0..20),
+            turn in any::<proptest::sample::Index>(),
+        ) {
+            let mut at = 0;
+            let mut used: Vec<Span> = used
+                .into_iter()
+                .map(|(gap, count)| {
+                    let start = at + gap;
+                    at = start + count;
+                    start * 4096..at * 4096
+                })
+                .collect();
+            let out: Vec<Span> = out.into_iter().map(|(at, count)| at * 4096..(at + count) * 4096).collect();
+            let expected: BTreeSet<u64> = frames(&used).difference(&frames(&out)).copied().collect();
+            if !used.is_empty() {
+                let middle = turn.index(used.len());
+                used.rotate_left(middle);
+            }
+            let list = Frames::of(used, out).unwrap();
+            let listed = list.ranges().iter().flat_map(|range| range.first..range.end());
+            prop_assert!(listed.eq(expected));
         }
     }
 }

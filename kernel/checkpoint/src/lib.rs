@@ -44,7 +44,7 @@ pub use map::{MAX_REGIONS, Map, Region, RegionKind};
 pub use merge::{MAX_LAYERS, MergeError, merge};
 pub use pages::{Content, Pages, Piece};
 pub use reader::{Event, Reader};
-pub use seal::Key;
+pub use seal::{Key, identity};
 pub use stream::{ReadError, Source, Stream};
 pub use writer::{MIN_CHUNK, Sink, WriteError, Writer};
 

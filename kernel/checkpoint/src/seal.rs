@@ -9,6 +9,7 @@ use blake3::{Hash, Hasher, OUT_LEN, derive_key};
 
 const HEADER: &str = "Quicksilver checkpoint 1: header";
 const CHUNK: &str = "Quicksilver checkpoint 1: chunk";
+const IMAGE: &str = "Quicksilver checkpoint 1: image";
 const KEY_ID: &str = "Quicksilver checkpoint 1: key ID";
 
 /// Bytes of a tag.
@@ -50,6 +51,11 @@ fn derived(context: &str, key: Option<&Key>) -> [u8; 32] {
 /// The tag of a header, from its bytes before.
 pub fn of_header(key: Option<&Key>, bytes: &[u8]) -> Hash {
     blake3::keyed_hash(&derived(HEADER, key), bytes)
+}
+
+/// Identity of an image, from its text and constants: what no checkpoint contains, and has to be the same where one is restored.
+pub fn identity(text_and_constants: &[u8]) -> [u8; 32] {
+    derive_key(IMAGE, text_and_constants)
 }
 
 /// Makes the tags of one checkpoint's chunks.
