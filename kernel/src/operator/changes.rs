@@ -81,6 +81,11 @@ impl Output for Kept {
         Ok(())
     }
 
+    /// Changes answer with text alone.
+    fn bytes(&mut self, bytes: &[u8]) -> Result<(), Gone> {
+        self.out(&String::from_utf8_lossy(bytes))
+    }
+
     fn err(&mut self, text: &str) -> Result<(), Gone> {
         self.err += text;
         Ok(())

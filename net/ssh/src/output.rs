@@ -13,6 +13,9 @@ pub trait Output {
     /// Data: standard output.
     fn out(&mut self, text: &str) -> Result<(), Gone>;
 
+    /// Data that is no text: standard output.
+    fn bytes(&mut self, bytes: &[u8]) -> Result<(), Gone>;
+
     /// Progress and errors: standard error.
     fn err(&mut self, text: &str) -> Result<(), Gone>;
 
@@ -28,13 +31,13 @@ pub(crate) struct Pipes<'a, 'b, 'c, S: Read + Write> {
 }
 
 impl<S: Read + Write> Pipes<'_, '_, '_, S> {
-    fn send(&mut self, pipe: Pipe, text: &str) -> Result<(), Gone> {
+    fn send(&mut self, pipe: Pipe, bytes: &[u8]) -> Result<(), Gone> {
         if self.gone {
             return Err(Gone);
         }
         let sent = match pipe {
-            Pipe::Stdout => now(self.channel.write_all_stdout(text.as_bytes())),
-            Pipe::Stderr => now(self.channel.write_all_stderr(text.as_bytes())),
+            Pipe::Stdout => now(self.channel.write_all_stdout(bytes)),
+            Pipe::Stderr => now(self.channel.write_all_stderr(bytes)),
         };
         sent.map_err(|_| {
             self.gone = true;
@@ -45,11 +48,15 @@ impl<S: Read + Write> Pipes<'_, '_, '_, S> {
 
 impl<S: Read + Write> Output for Pipes<'_, '_, '_, S> {
     fn out(&mut self, text: &str) -> Result<(), Gone> {
-        self.send(Pipe::Stdout, text)
+        self.bytes(text.as_bytes())
+    }
+
+    fn bytes(&mut self, bytes: &[u8]) -> Result<(), Gone> {
+        self.send(Pipe::Stdout, bytes)
     }
 
     fn err(&mut self, text: &str) -> Result<(), Gone> {
-        self.send(Pipe::Stderr, text)
+        self.send(Pipe::Stderr, text.as_bytes())
     }
 
     fn is_gone(&self) -> bool {
