@@ -5,6 +5,8 @@
 #[cfg(feature = "bench")]
 mod bench;
 pub(crate) mod changes;
+#[cfg(feature = "vmm")]
+mod checkpoint;
 mod devices;
 mod doctor;
 mod host_key;
@@ -65,7 +67,11 @@ pub fn start(machine: &machine::start::Machine, found: ForOperators, env: &'stat
         return log::error!("the control server stays off: nobody can operate this machine");
     };
     let identities: &Identities = Box::leak(Box::new(identities(&host_key, access.operators)));
-    let operator: &Machine = Box::leak(Box::new(Machine { env }));
+    let operator: &Machine = Box::leak(Box::new(Machine {
+        env,
+        #[cfg(feature = "vmm")]
+        map: Box::leak(machine.map.clone()),
+    }));
     let setting = Setting { network, port, identities, random: drivers::entropy::fill, operator };
     match serve(setting) {
         Ok(()) => {
@@ -106,6 +112,9 @@ struct Machine {
     /// What applications are told, and benchmarks.
     #[cfg_attr(not(feature = "bench"), expect(dead_code, reason = "for benchmarks"))]
     env: &'static Env,
+    /// What lies where in its memory.
+    #[cfg(feature = "vmm")]
+    map: &'static machine::memory::map::MemoryMap,
 }
 
 impl Operator for Machine {
@@ -126,6 +135,10 @@ impl Operator for Machine {
             Verb::Bench(asked) => bench::bench(caller, self.env, asked, json, output),
             #[cfg(not(feature = "bench"))]
             Verb::Bench(_) => refuse(output, json, "the benchmarks were left out of this image"),
+            #[cfg(feature = "vmm")]
+            Verb::Checkpoint { room } => checkpoint::checkpoint(caller, self.map, *room, output),
+            #[cfg(not(feature = "vmm"))]
+            Verb::Checkpoint { .. } => refuse(output, json, "the VMM was left out of this image"),
             Verb::JobList => jobs::list(json, output),
             Verb::JobWatch(number) => jobs::follow(*number, jobs::Follower::Watcher, json, output),
             Verb::JobCancel(number) => jobs::cancel(caller, *number, json, output),

@@ -42,12 +42,65 @@ impl Handle {
         JOBS.lock().is_cancelled(self.0)
     }
 
+    /// Wakes who follows the job: there is more for them.
+    fn wake(&self) {
+        // Whoever looks now has either seen it or waits already.
+        drop(JOBS.lock());
+        CHANGED.notify_all();
+    }
+
+    /// Waits until something is so; whether it is, or the job is to end.
+    #[cfg(feature = "vmm")]
+    fn wait_for(&self, ready: impl Fn() -> bool) -> bool {
+        let mut jobs = JOBS.lock();
+        loop {
+            if jobs.is_cancelled(self.0) {
+                return false;
+            }
+            if ready() {
+                return true;
+            }
+            jobs = CHANGED.wait(jobs);
+        }
+    }
+
     /// Waits until a time, or until it is to end.
     pub fn wait_until(&self, time: Instant) {
         let mut jobs = JOBS.lock();
         while !jobs.is_cancelled(self.0) && Instant::now() < time {
             (jobs, _) = CHANGED.wait_until(jobs, time);
         }
+    }
+}
+
+/// On which bytes go from a job to whoever began it, a piece at a time.
+pub struct Belt(Mutex<Option<Vec<u8>>>);
+
+/// The job is to end.
+#[cfg(feature = "vmm")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cancelled;
+
+impl Belt {
+    /// With nothing on it.
+    pub const fn new() -> Self {
+        Self(Mutex::new(None))
+    }
+
+    /// Puts a piece on it, and waits until it was taken off.
+    #[cfg(feature = "vmm")]
+    pub fn put(&self, handle: &Handle, piece: Vec<u8>) -> Result<(), Cancelled> {
+        *self.0.lock() = Some(piece);
+        handle.wake();
+        if handle.wait_for(|| self.0.lock().is_none()) { Ok(()) } else { Err(Cancelled) }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0.lock().is_none()
+    }
+
+    fn take(&self) -> Option<Vec<u8>> {
+        self.0.lock().take()
     }
 }
 
@@ -194,11 +247,12 @@ struct News {
 }
 
 /// The news of a job after so many pieces and this progress; waits a little for them.
-fn news(number: u64, told: usize, before: &Progress) -> Option<News> {
+fn news(number: u64, told: usize, before: &Progress, belt: &Belt) -> Option<News> {
     let mut jobs = JOBS.lock();
     for looks_again in [true, false] {
         let job = jobs.job(number).ok()?;
-        let is_new = job.said.len() > told || job.progress != *before || job.state.is_end();
+        let is_new =
+            job.said.len() > told || job.progress != *before || job.state.is_end() || !belt.is_empty();
         if is_new || !looks_again {
             let said = job.said.get(told..).unwrap_or_default().to_vec();
             let (progress, state, lost) = (job.progress.clone(), job.state.clone(), job.lost);
@@ -211,9 +265,14 @@ fn news(number: u64, told: usize, before: &Progress) -> Option<News> {
 
 /// Tells what a job says until its end: results on standard output, progress and remarks on standard error.
 pub fn follow(number: u64, follower: Follower, json: bool, output: &mut dyn Output) -> u8 {
+    follow_belt(number, follower, &Belt::new(), json, output)
+}
+
+/// The same of a job that also puts bytes on a belt: for standard output.
+pub fn follow_belt(number: u64, follower: Follower, belt: &Belt, json: bool, output: &mut dyn Output) -> u8 {
     let (mut told, mut before) = (0, Progress::default());
     loop {
-        let Some(News { said, progress, state, lost }) = news(number, told, &before) else {
+        let Some(News { said, progress, state, lost }) = news(number, told, &before, belt) else {
             return refuse(output, json, &format!("there is no job {number}"));
         };
         told += said.len();
@@ -222,6 +281,10 @@ pub fn follow(number: u64, follower: Follower, json: bool, output: &mut dyn Outp
             Said::Result { text, .. } => output.out(text),
             Said::Remark(text) => output.err(&format!("{text}\n")),
         });
+        if let Some(piece) = belt.take() {
+            Handle(number).wake();
+            telling = telling.and_then(|()| output.bytes(&piece));
+        }
         if progress != before {
             let Progress { done, of, step } = &progress;
             telling = telling.and_then(|()| output.err(&format!("[{done}/{of}] {step}\n")));

@@ -14,6 +14,8 @@ pub const DEADLINE: Duration = Duration::from_secs(1);
 pub const LONGEST: Duration = Duration::from_secs(60);
 /// The most switches a command may ask for.
 pub const MOST: u64 = 1_000_000_000;
+/// The most memory that a checkpoint may be given for copies, in bytes.
+pub const MOST_ROOM: u64 = 1 << 40;
 /// The longest command line, in bytes.
 pub const MAX_COMMAND: usize = 1024;
 /// The longest operation ID, in characters.
@@ -39,6 +41,12 @@ pub const VERBS: &[(&str, &str, Role, &str)] = &[
         "[NAME…] [--quick] [--detach] [--list]",
         Role::Operate,
         "measure in both modes, as a job; it ends with its client unless detached",
+    ),
+    (
+        "checkpoint",
+        "[--room MIB]",
+        Role::Operate,
+        "write a checkpoint of the running machine to standard output, as a job that ends with its client",
     ),
     ("job list", "", Role::Observe, "what runs in the background"),
     ("job watch", "ID", Role::Observe, "a job's progress and results, until its end"),
@@ -133,6 +141,11 @@ pub enum Verb {
     },
     /// Measure.
     Bench(Bench),
+    /// Write a checkpoint.
+    Checkpoint {
+        /// Bytes of memory for copies of what is written meanwhile, whole mebibytes up to [`MOST_ROOM`]; else the machine chooses.
+        room: Option<u64>,
+    },
     /// Tell the jobs.
     JobList,
     /// Tell a job's progress.
@@ -186,7 +199,11 @@ impl Verb {
     /// Who may say it.
     pub fn role(&self) -> Role {
         match self {
-            Self::Switch(_) | Self::Repeat(_) | Self::JobCancel(_) | Self::Bench(_) => Role::Operate,
+            Self::Switch(_)
+            | Self::Repeat(_)
+            | Self::JobCancel(_)
+            | Self::Bench(_)
+            | Self::Checkpoint { .. } => Role::Operate,
             _ => Role::Observe,
         }
     }
@@ -297,6 +314,21 @@ fn bench(words: &mut Words<'_>) -> Result<Verb, UsageError> {
     Ok(Verb::Bench(Bench { names, quick, detach, list }))
 }
 
+fn checkpoint(words: &mut Words<'_>, json: bool) -> Result<Verb, UsageError> {
+    const ROOM: &str = "--room takes mebibytes, 1 to 1048576";
+    const JSON: &str = "a checkpoint is no text, there is no --json for it";
+    if json {
+        return Err(UsageError::Value(JSON));
+    }
+    match words.number("--room", ROOM)? {
+        None => Ok(Verb::Checkpoint { room: None }),
+        Some(mebibytes) if (1..=MOST_ROOM >> 20).contains(&mebibytes) => {
+            Ok(Verb::Checkpoint { room: Some(mebibytes << 20) })
+        }
+        Some(_) => Err(UsageError::Value(ROOM)),
+    }
+}
+
 fn job(words: &mut Words<'_>) -> Result<Verb, UsageError> {
     const ID: &str = "job watch and job cancel take the number of a job";
     let verb: fn(u64) -> Verb = match words.word() {
@@ -334,6 +366,7 @@ impl FromStr for Request {
             Some("log") => Verb::Log { follow: words.flag("--follow") },
             Some("top") => Verb::Top { once: words.flag("--once") },
             Some("bench") => bench(&mut words)?,
+            Some("checkpoint") => checkpoint(&mut words, json)?,
             Some("job") => job(&mut words)?,
             Some("device") => match words.word() {
                 None | Some("list") => Verb::DeviceList,
@@ -351,138 +384,4 @@ impl FromStr for Request {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn verb(line: &str) -> Verb {
-        line.parse::<Request>().unwrap_or_else(|error| panic!("{line}: {error}")).verb
-    }
-
-    fn switch(target: Target) -> Switch {
-        Switch { target, dry_run: false, deadline: DEADLINE, operation: None, expected: None }
-    }
-
-    #[test]
-    fn what_may_be_said() {
-        for (line, expected) in [
-            ("", Verb::Help),
-            (" help ", Verb::Help),
-            ("status", Verb::Status),
-            ("mode", Verb::Mode),
-            ("mode native", Verb::Switch(switch(Target::Native))),
-            ("mode toggle --dry-run", Verb::Switch(Switch { dry_run: true, ..switch(Target::Toggle) })),
-            (
-                "mode guest --deadline 500",
-                Verb::Switch(Switch { deadline: Duration::from_millis(500), ..switch(Target::Guest) }),
-            ),
-            (
-                "mode guest --op=a-1 --expect 7 --deadline=60000",
-                Verb::Switch(Switch {
-                    deadline: LONGEST,
-                    operation: Some("a-1".to_owned()),
-                    expected: Some(7),
-                    ..switch(Target::Guest)
-                }),
-            ),
-            (
-                "mode toggle --times 3",
-                Verb::Repeat(Repeat { times: 3, every: Duration::ZERO, deadline: DEADLINE }),
-            ),
-            (
-                "mode toggle --every 5 --times=1000000000 --deadline 60000",
-                Verb::Repeat(Repeat { times: MOST, every: Duration::from_millis(5), deadline: LONGEST }),
-            ),
-            ("trace", Verb::Trace),
-            ("stats", Verb::Stats),
-            ("events --follow", Verb::Events { follow: true }),
-            ("log", Verb::Log { follow: false }),
-            ("top --once", Verb::Top { once: true }),
-            ("bench", Verb::Bench(Bench::default())),
-            (
-                "bench threads --quick memory.copy --detach",
-                Verb::Bench(Bench {
-                    names: ["threads", "memory.copy"].map(String::from).into(),
-                    quick: true,
-                    detach: true,
-                    list: false,
-                }),
-            ),
-            ("bench --list", Verb::Bench(Bench { list: true, ..Bench::default() })),
-            ("job", Verb::JobList),
-            ("job list", Verb::JobList),
-            ("job watch 3", Verb::JobWatch(3)),
-            ("job cancel 18446744073709551615", Verb::JobCancel(u64::MAX)),
-            ("device list", Verb::DeviceList),
-            ("doctor", Verb::Doctor),
-            ("version", Verb::Version),
-        ] {
-            assert_eq!(line.parse(), Ok(Request { verb: expected.clone(), json: false }), "{line}");
-            let json = Request { verb: expected, json: true };
-            assert_eq!(alloc::format!("{line} --json").parse(), Ok(json), "{line}");
-        }
-    }
-
-    #[test]
-    fn all_else_is_refused() {
-        for line in [
-            "Status",
-            "status now",
-            "mode sideways",
-            "mode native guest",
-            "mode guest --deadline",
-            "mode guest --deadline -1",
-            "mode guest --deadline +1",
-            "mode guest --deadline 60001",
-            "mode guest --deadline 99999999999999999999",
-            "mode guest --deadline 5 --deadline 6",
-            "mode guest --op",
-            "mode guest --op=",
-            "mode guest --op a/b",
-            "mode guest --expect x",
-            "mode --dry-run",
-            "mode toggle --times",
-            "mode toggle --times 0",
-            "mode toggle --times 1000000001",
-            "mode toggle --times 2 --dry-run",
-            "mode toggle --times 2 --op a",
-            "mode toggle --times 2 --every 60001",
-            "mode toggle --every 2",
-            "mode guest --times 2",
-            "bench --slow",
-            "bench a/b",
-            "bench a --quick --quick",
-            "job watch",
-            "job watch x",
-            "job start",
-            "device list all",
-            "events --follow --follow",
-            "log\n",
-            "sh -c reboot",
-        ] {
-            let refused = line.parse::<Request>();
-            assert!(refused.is_err(), "{line}: {refused:?}");
-        }
-        assert_eq!("x".repeat(MAX_COMMAND + 1).parse::<Request>(), Err(UsageError::NotText));
-    }
-
-    /// Each verb has a line in the help, and the role that stands there.
-    #[test]
-    fn the_help_says_who_may() {
-        for (name, _, role, _) in VERBS {
-            let line = match *name {
-                "mode" => "mode toggle".to_owned(),
-                "job watch" | "job cancel" => alloc::format!("{name} 1"),
-                other => other.to_owned(),
-            };
-            assert_eq!(verb(&line).role(), *role, "{name}");
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn nothing_breaks_it(line in "[ -~]{0,80}|(mode|job|log|events|--[a-z]{1,6}|[0-9]{1,3}| ){0,8}") {
-            let _ = line.parse::<Request>();
-        }
-    }
-}
+mod tests;

@@ -1,0 +1,332 @@
+//! A checkpoint of the running machine, as a job: memory is frozen in guest mode, read while the system writes on, and streamed to
+//! whoever asked. What is in one: `kernel/doc/checkpoint.md`.
+
+use super::jobs::{self, Belt, Cancelled, Follower, Handle};
+use super::{changes, refuse};
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::sync::Arc;
+use alloc::vec;
+use alloc::vec::Vec;
+use checkpoint::{
+    Features, Frames, Header, MIN_CHUNK, Manifest, Map, Region, RegionKind, Register, Sink, Totals, Vendor,
+    Word, WriteError, Writer,
+};
+use control::jobs::{Said, State};
+use control::request::LONGEST;
+use core::arch::x86_64::__cpuid_count;
+use core::fmt;
+use core::ops::Range;
+use machine::dma::{self, DmaRegion};
+use machine::memory::frames::Taken;
+use machine::memory::map::{self, MemoryMap};
+use machine::paging::{PAGE, facts_bounds, image_bounds};
+use machine::state::{Hardware, Privileged, Register as Control};
+use machine::thread::{self, Builder, Priority};
+use machine::time::{self, Instant};
+use machine::{cpu, frames};
+use mode::bare::{FreezeError, Returned, Snapshot, SnapshotError, freeze, monitor, request};
+use mode::{Outcome, Phase};
+use net::ssh::{Caller, Output};
+use x86defs::state::CpuState;
+
+/// Pages that are fetched at a time.
+const FETCHED: usize = 64;
+/// Raw bytes of a chunk at most.
+const CHUNK: usize = 256 * 1024;
+const _: () = assert!(CHUNK >= MIN_CHUNK && size_of::<CpuState>() <= FETCHED * PAGE as usize);
+/// Bytes that are gathered before they are sent.
+const PIECE: usize = 64 * 1024;
+/// For copies of what is written meanwhile: a share of what is free, and at least so many bytes.
+const ROOM_SHARE: u64 = 8;
+const LEAST_ROOM: u64 = 8 << 20;
+/// Progress is told so many times at most.
+const TOLD: u64 = 50;
+
+/// Why there is no checkpoint.
+#[derive(Debug)]
+enum Fault {
+    Cancelled,
+    Memory,
+    Freeze(FreezeError),
+    Snapshot(SnapshotError),
+    Format(checkpoint::Error),
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cancelled => f.write_str("cancelled"),
+            Self::Memory => f.write_str("there is not enough memory"),
+            Self::Freeze(error) => error.fmt(f),
+            Self::Snapshot(error) => error.fmt(f),
+            Self::Format(error) => error.fmt(f),
+        }
+    }
+}
+
+impl From<FreezeError> for Fault {
+    fn from(error: FreezeError) -> Self {
+        Self::Freeze(error)
+    }
+}
+
+impl From<SnapshotError> for Fault {
+    fn from(error: SnapshotError) -> Self {
+        Self::Snapshot(error)
+    }
+}
+
+impl From<checkpoint::Error> for Fault {
+    fn from(error: checkpoint::Error) -> Self {
+        Self::Format(error)
+    }
+}
+
+impl From<WriteError<Cancelled>> for Fault {
+    fn from(error: WriteError<Cancelled>) -> Self {
+        match error {
+            WriteError::Format(error) => Self::Format(error),
+            WriteError::Sink(Cancelled) => Self::Cancelled,
+        }
+    }
+}
+
+/// Takes a checkpoint and streams it to the caller. `room` is how many bytes of copies there may be, unless the machine is to choose.
+pub fn checkpoint(
+    caller: &Caller,
+    map: &'static MemoryMap,
+    room: Option<u64>,
+    output: &mut dyn Output,
+) -> u8 {
+    if let Err(unavailable) = monitor() {
+        return refuse(output, false, &unavailable.to_string());
+    }
+    let belt = Arc::new(Belt::new());
+    let end = Arc::clone(&belt);
+    let work = move |handle: &Handle| work(handle, &end, map, room);
+    match jobs::start(caller, "checkpoint", true, Builder::new("checkpoint"), work) {
+        Ok(job) => jobs::follow_belt(job, Follower::Owner, &belt, false, output),
+        Err(why) => refuse(output, false, &why),
+    }
+}
+
+/// In guest mode, and back to the mode it was in.
+fn work(handle: &Handle, belt: &Belt, map: &MemoryMap, room: Option<u64>) -> State {
+    let entered = match request(Some(Phase::Guest), LONGEST) {
+        Ok(outcome) => outcome == Outcome::Switched,
+        Err(error) => return State::Failed(error.to_string()),
+    };
+    let taken = take(handle, belt, map, room);
+    // It was low while pages were sent.
+    thread::set_priority(Priority::Normal);
+    if entered && let Err(error) = request(Some(Phase::Native), LONGEST) {
+        return State::Failed(format!("the machine stays in guest mode: {error}"));
+    }
+    match taken {
+        Ok(told) => {
+            handle.say(Said::Remark(told));
+            State::Done
+        }
+        Err(Fault::Cancelled) => State::Cancelled,
+        Err(fault) => State::Failed(fault.to_string()),
+    }
+}
+
+/// What becomes of it, in words.
+fn take(handle: &Handle, belt: &Belt, map: &MemoryMap, room: Option<u64>) -> Result<String, Fault> {
+    // What is fetched goes to exempt memory, which has to be there before.
+    let mut buffer = DmaRegion::new(FETCHED).ok_or(Fault::Memory)?;
+    let (features, map, image) = (features()?, map_of(map)?, identity());
+    let free = frames::statistics().free * PAGE;
+    let room = room.unwrap_or((free / ROOM_SHARE).max(LEAST_ROOM));
+    let snapshot = match freeze(room, LONGEST)? {
+        Returned::GoOn(snapshot) => snapshot,
+        Returned::Restored => return Ok("restored".to_string()),
+    };
+    // After the freeze: no clock that was read before is ahead of it.
+    let (monotonic, wall) = (Instant::now().as_nanos(), time::wall_clock().as_nanos());
+    thread::set_priority(Priority::Low);
+    let mut id = [0; 16];
+    drivers::entropy::fill(&mut id);
+    let header = Header {
+        id,
+        base: None,
+        generation: changes::generation(),
+        image,
+        vendor: match monitor().map_err(FreezeError::Unavailable)?.vendor() {
+            vmm::Vendor::Svm => Vendor::Amd,
+            vmm::Vendor::Vmx => Vendor::Intel,
+        },
+        cpus: cpu::count() as u32,
+        monotonic,
+        wall: u64::try_from(wall).unwrap_or(0),
+        memory_end: map.memory_end(),
+    };
+    let cpus = (0..cpu::count()).map(|cpu| state(&snapshot, cpu, &mut buffer)).collect::<Result<_, _>>()?;
+    let frames = in_use(&snapshot, &mut buffer)?;
+    let pages: u64 = frames.ranges().iter().map(|range| u64::from(range.count)).sum();
+    let ranges = frames.ranges().to_vec();
+    let sent = Sent { handle, belt, gathered: Vec::new(), bytes: 0 };
+    let mut writer = Writer::begin(sent, Manifest { header, features, map, cpus, frames }, None, CHUNK)?;
+    let mut progress = Told { handle, done: 0, of: pages, told: 0 };
+    for range in ranges {
+        let mut first = range.first;
+        while first < range.end() {
+            if handle.is_cancelled() {
+                return Err(Fault::Cancelled);
+            }
+            let count = (range.end() - first).min(FETCHED as u64);
+            let next = first + count;
+            snapshot.fetch(first * PAGE..next * PAGE, &mut buffer)?;
+            writer.pages(first, contents(&buffer, (count * PAGE) as usize))?;
+            snapshot.pass(next * PAGE)?;
+            progress.more(count);
+            first = next;
+        }
+    }
+    let (mut sent, Totals { pages, zero, .. }) = writer.end()?;
+    sent.hand_over().map_err(|Cancelled| Fault::Cancelled)?;
+    let nanos = u128::from(snapshot.stop()) * 1_000_000_000 / u128::from(time::tsc_hertz().max(1));
+    Ok(format!("{} bytes: {pages} pages, {zero} more are zero; stopped for {nanos} ns", sent.bytes))
+}
+
+/// Tells how much has been read, in mebibytes, not too often.
+struct Told<'a> {
+    handle: &'a Handle,
+    done: u64,
+    of: u64,
+    told: u64,
+}
+
+impl Told<'_> {
+    fn more(&mut self, pages: u64) {
+        self.done += pages;
+        let step = self.done * TOLD / self.of;
+        if step > self.told {
+            self.told = step;
+            self.handle.progress((self.done >> 8) as usize, (self.of >> 8) as usize, "MiB of memory");
+        }
+    }
+}
+
+/// Bytes on their way to the client, gathered to larger pieces.
+struct Sent<'a> {
+    handle: &'a Handle,
+    belt: &'a Belt,
+    gathered: Vec<u8>,
+    /// All that were written.
+    bytes: u64,
+}
+
+impl Sent<'_> {
+    fn hand_over(&mut self) -> Result<(), Cancelled> {
+        self.belt.put(self.handle, core::mem::take(&mut self.gathered))
+    }
+}
+
+impl Sink for Sent<'_> {
+    type Error = Cancelled;
+
+    fn write(&mut self, bytes: &[u8]) -> Result<(), Cancelled> {
+        self.gathered.extend_from_slice(bytes);
+        self.bytes += bytes.len() as u64;
+        if self.gathered.len() < PIECE { Ok(()) } else { self.hand_over() }
+    }
+}
+
+/// What a buffer begins with.
+#[expect(unsafe_code, reason = "what the VMM has written to memory of ours")]
+fn contents(buffer: &DmaRegion, bytes: usize) -> &[u8] {
+    debug_assert!(bytes <= buffer.len());
+    // SAFETY: within the buffer, which is lent to us: nobody fetches anything to it meanwhile.
+    unsafe { core::slice::from_raw_parts(buffer.pointer().as_ptr(), bytes) }
+}
+
+fn state(snapshot: &Snapshot, cpu: usize, buffer: &mut DmaRegion) -> Result<Vec<u8>, Fault> {
+    snapshot.state(cpu, buffer)?;
+    Ok(contents(buffer, size_of::<CpuState>()).to_vec())
+}
+
+/// What was handed out at the freeze, the allocator's table itself, and the image's data; without memory of devices and the VMM, and
+/// without the facts of the machine.
+fn in_use(snapshot: &Snapshot, buffer: &mut DmaRegion) -> Result<Frames, Fault> {
+    let table = frames::table();
+    let pages = table.start..table.end.next_multiple_of(PAGE);
+    let [.., constants_end, data_end] = image_bounds();
+    let mut used: Vec<Range<u64>> = vec![pages.clone(), constants_end..data_end];
+    let mut taken = Taken::default();
+    let mut at = pages.start;
+    while at < pages.end {
+        let end = (at + buffer.len() as u64).min(pages.end);
+        snapshot.fetch(at..end, buffer)?;
+        let states = contents(buffer, (end.min(table.end) - at) as usize);
+        for (block, order) in taken.read(at - table.start, states) {
+            let end = block + (PAGE << order);
+            match used.last_mut() {
+                Some(last) if last.end == block => last.end = end,
+                _ => {
+                    used.try_reserve(1).map_err(|_| Fault::Memory)?;
+                    used.push(block..end);
+                }
+            }
+        }
+        at = end;
+    }
+    let left_out = (0..).map_while(dma::chunk).chain(snapshot.donated()).chain([facts_bounds()]).collect();
+    Ok(Frames::of(used, left_out)?)
+}
+
+fn map_of(map: &MemoryMap) -> Result<Map, checkpoint::Error> {
+    let mut told = Map::new();
+    for region in map.iter() {
+        let kind = match region.kind {
+            map::RegionKind::Usable => RegionKind::Memory,
+            map::RegionKind::Kernel => RegionKind::Image,
+            map::RegionKind::Reserve => RegionKind::Reserve,
+            _ => RegionKind::Other,
+        };
+        told.push(Region { start: region.start, end: region.end, kind })?;
+    }
+    Ok(told)
+}
+
+/// What this CPU shows the system, but what a VMM adds or takes away: MONITOR, VMX, OSXSAVE, a hypervisor; SVM.
+#[expect(unsafe_code, reason = "a register is read")]
+fn features() -> Result<Features, checkpoint::Error> {
+    const OSXSAVE: u32 = 1 << 27;
+    const VMM_LEAF_1: u32 = 1 << 3 | 1 << 5 | OSXSAVE | 1 << 31;
+    const SVM: u32 = 1 << 2;
+    let mut features = Features::new();
+    let mut add = |leaf, subleaf, register, bits: u64| match bits {
+        0 => Ok(()),
+        bits => features.push(Word { leaf, subleaf, register, bits }),
+    };
+    let leaf = __cpuid_count(1, 0);
+    if leaf.ecx & OSXSAVE != 0 {
+        // SAFETY: only read.
+        let cpu = unsafe { Hardware::new() };
+        add(0, 0, Register::Xcr0, cpu.read(Control::Xcr0))?;
+    }
+    add(1, 0, Register::Ecx, (leaf.ecx & !VMM_LEAF_1).into())?;
+    add(1, 0, Register::Edx, leaf.edx.into())?;
+    if __cpuid_count(0, 0).eax >= 7 {
+        let leaf = __cpuid_count(7, 0);
+        add(7, 0, Register::Ebx, leaf.ebx.into())?;
+        add(7, 0, Register::Ecx, leaf.ecx.into())?;
+        add(7, 0, Register::Edx, leaf.edx.into())?;
+    }
+    let leaf = __cpuid_count(0x8000_0001, 0);
+    add(0x8000_0001, 0, Register::Ecx, (leaf.ecx & !SVM).into())?;
+    add(0x8000_0001, 0, Register::Edx, leaf.edx.into())?;
+    Ok(features)
+}
+
+/// The image's, from its text and constants.
+#[expect(unsafe_code, reason = "the image is there to be read")]
+fn identity() -> [u8; 32] {
+    let [start, _, constants_end, _] = image_bounds();
+    // SAFETY: mapped for reading, and nobody writes it.
+    let bytes = unsafe { core::slice::from_raw_parts(start as *const u8, (constants_end - start) as usize) };
+    checkpoint::identity(bytes)
+}

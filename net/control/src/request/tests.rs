@@ -1,0 +1,145 @@
+use super::*;
+use proptest::prelude::*;
+
+fn verb(line: &str) -> Verb {
+    line.parse::<Request>().unwrap_or_else(|error| panic!("{line}: {error}")).verb
+}
+
+fn switch(target: Target) -> Switch {
+    Switch { target, dry_run: false, deadline: DEADLINE, operation: None, expected: None }
+}
+
+#[test]
+fn what_may_be_said() {
+    for (line, expected) in [
+        ("", Verb::Help),
+        (" help ", Verb::Help),
+        ("status", Verb::Status),
+        ("mode", Verb::Mode),
+        ("mode native", Verb::Switch(switch(Target::Native))),
+        ("mode toggle --dry-run", Verb::Switch(Switch { dry_run: true, ..switch(Target::Toggle) })),
+        (
+            "mode guest --deadline 500",
+            Verb::Switch(Switch { deadline: Duration::from_millis(500), ..switch(Target::Guest) }),
+        ),
+        (
+            "mode guest --op=a-1 --expect 7 --deadline=60000",
+            Verb::Switch(Switch {
+                deadline: LONGEST,
+                operation: Some("a-1".to_owned()),
+                expected: Some(7),
+                ..switch(Target::Guest)
+            }),
+        ),
+        (
+            "mode toggle --times 3",
+            Verb::Repeat(Repeat { times: 3, every: Duration::ZERO, deadline: DEADLINE }),
+        ),
+        (
+            "mode toggle --every 5 --times=1000000000 --deadline 60000",
+            Verb::Repeat(Repeat { times: MOST, every: Duration::from_millis(5), deadline: LONGEST }),
+        ),
+        ("trace", Verb::Trace),
+        ("stats", Verb::Stats),
+        ("events --follow", Verb::Events { follow: true }),
+        ("log", Verb::Log { follow: false }),
+        ("top --once", Verb::Top { once: true }),
+        ("bench", Verb::Bench(Bench::default())),
+        (
+            "bench threads --quick memory.copy --detach",
+            Verb::Bench(Bench {
+                names: ["threads", "memory.copy"].map(String::from).into(),
+                quick: true,
+                detach: true,
+                list: false,
+            }),
+        ),
+        ("bench --list", Verb::Bench(Bench { list: true, ..Bench::default() })),
+        ("job", Verb::JobList),
+        ("job list", Verb::JobList),
+        ("job watch 3", Verb::JobWatch(3)),
+        ("job cancel 18446744073709551615", Verb::JobCancel(u64::MAX)),
+        ("device list", Verb::DeviceList),
+        ("doctor", Verb::Doctor),
+        ("version", Verb::Version),
+    ] {
+        assert_eq!(line.parse(), Ok(Request { verb: expected.clone(), json: false }), "{line}");
+        let json = Request { verb: expected, json: true };
+        assert_eq!(alloc::format!("{line} --json").parse(), Ok(json), "{line}");
+    }
+}
+
+#[test]
+fn a_checkpoint_has_room_and_no_json() {
+    assert_eq!(verb("checkpoint"), Verb::Checkpoint { room: None });
+    assert_eq!(verb("checkpoint --room 8"), Verb::Checkpoint { room: Some(8 << 20) });
+    assert_eq!(verb("checkpoint --room=1048576"), Verb::Checkpoint { room: Some(MOST_ROOM) });
+}
+
+#[test]
+fn all_else_is_refused() {
+    for line in [
+        "Status",
+        "status now",
+        "mode sideways",
+        "mode native guest",
+        "mode guest --deadline",
+        "mode guest --deadline -1",
+        "mode guest --deadline +1",
+        "mode guest --deadline 60001",
+        "mode guest --deadline 99999999999999999999",
+        "mode guest --deadline 5 --deadline 6",
+        "mode guest --op",
+        "mode guest --op=",
+        "mode guest --op a/b",
+        "mode guest --expect x",
+        "mode --dry-run",
+        "mode toggle --times",
+        "mode toggle --times 0",
+        "mode toggle --times 1000000001",
+        "mode toggle --times 2 --dry-run",
+        "mode toggle --times 2 --op a",
+        "mode toggle --times 2 --every 60001",
+        "mode toggle --every 2",
+        "mode guest --times 2",
+        "bench --slow",
+        "bench a/b",
+        "bench a --quick --quick",
+        "checkpoint --json",
+        "checkpoint --room",
+        "checkpoint --room 0",
+        "checkpoint --room 1048577",
+        "checkpoint app.qsc",
+        "job watch",
+        "job watch x",
+        "job start",
+        "device list all",
+        "events --follow --follow",
+        "log\n",
+        "sh -c reboot",
+    ] {
+        let refused = line.parse::<Request>();
+        assert!(refused.is_err(), "{line}: {refused:?}");
+    }
+    assert_eq!("x".repeat(MAX_COMMAND + 1).parse::<Request>(), Err(UsageError::NotText));
+}
+
+/// Each verb has a line in the help, and the role that stands there.
+#[test]
+fn the_help_says_who_may() {
+    for (name, _, role, _) in VERBS {
+        let line = match *name {
+            "mode" => "mode toggle".to_owned(),
+            "job watch" | "job cancel" => alloc::format!("{name} 1"),
+            other => other.to_owned(),
+        };
+        assert_eq!(verb(&line).role(), *role, "{name}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn nothing_breaks_it(line in "[ -~]{0,80}|(mode|job|log|events|--[a-z]{1,6}|[0-9]{1,3}| ){0,8}") {
+        let _ = line.parse::<Request>();
+    }
+}

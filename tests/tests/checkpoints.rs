@@ -1,0 +1,191 @@
+//! Checkpoints of a machine that serves, by OpenSSH's own client into a file.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use image_builder::checkpoint as file;
+use image_builder::control::{self as client, Keys, SERVICE, Target};
+use tests::guest::{self, Guest, wait_until};
+use tests::operator::{DONE, FAILED, Operator, REFUSED};
+
+/// Bytes that are put into the store, and those of a value.
+const FILLED: usize = 8 << 20;
+const VALUE: usize = 128 << 10;
+
+/// A file of a test's own, gone with it.
+struct Place(PathBuf);
+
+impl Place {
+    fn new(name: &str) -> Self {
+        Self(std::env::temp_dir().join(format!("qs-{name}-{}.qsc", std::process::id())))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        drop(fs::remove_file(&self.0));
+    }
+}
+
+/// The client with a command.
+fn client(guest: &Guest, line: &str, to: Stdio) -> Child {
+    let target = Target { address: guest.at(SERVICE).to_string(), serial: None };
+    let mut command = client::ssh(&target, &Keys::of_user().unwrap()).unwrap();
+    command.args(["--", line]).stdin(Stdio::null()).stdout(to).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+/// The exit status of `checkpoint`, and what it says.
+fn checkpoint(guest: &Guest, line: &str, to: &Path) -> (Option<i32>, String) {
+    let output = client(guest, line, File::create(to).unwrap().into()).wait_with_output().unwrap();
+    (output.status.code(), String::from_utf8(output.stderr).unwrap())
+}
+
+fn free(operator: &Operator) -> u64 {
+    operator.status()["memory"]["free"].as_u64().unwrap()
+}
+
+/// Gives the store 8 MiB, under keys with this letter, that can't be compressed, more than a client and the network hold for who reads nothing.
+fn fill(guest: &Guest, name: char) {
+    let mut word = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut stream = guest.connect("kv");
+    for key in 0..FILLED / VALUE {
+        let mut command = format!("*3\r\n$3\r\nSET\r\n$4\r\n{name}{key:03}\r\n${VALUE}\r\n").into_bytes();
+        for _ in 0..VALUE / 8 {
+            word ^= word << 13;
+            word ^= word >> 7;
+            word ^= word << 17;
+            command.extend(word.to_le_bytes());
+        }
+        command.extend(b"\r\n");
+        stream.write_all(&command).unwrap();
+        let mut answer = [0; 5];
+        stream.read_exact(&mut answer).unwrap();
+        assert_eq!(answer, *b"+OK\r\n");
+    }
+}
+
+/// Writes that go on until this is dropped.
+struct Load(Child);
+
+impl Load {
+    fn of(guest: &Guest) -> Self {
+        let port = guest.at("kv").port().to_string();
+        let mut command = Command::new("redis-benchmark");
+        command.args(["-p", &port, "-t", "set,get", "-c", "4", "-d", "512", "-r", "2000", "-l", "-q"]);
+        Self(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
+    }
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+/// Takes checkpoints of a machine under load, in both modes; they are whole and say what it is, and nothing remains of them.
+fn is_taken_under_load(cpus: u32) {
+    const SLACK: u64 = 4 << 20;
+    let guest = Guest::serving(guest::machine().cpus(cpus));
+    let operator = Operator::of(&guest);
+    assert_eq!(guest.redis_cli(&["SET", "before", "kept"]), "OK");
+    fill(&guest, 'a');
+    let mut images = Vec::new();
+    for mode in ["native", "guest"] {
+        if operator.status()["mode"] != mode {
+            operator.toggle();
+        }
+        let place = Place::new(&format!("{mode}-{cpus}"));
+        let made = operator.status()["generation"].as_u64().unwrap();
+        let load = Load::of(&guest);
+        let before = free(&operator);
+        let (status, said) = checkpoint(&guest, "checkpoint", &place.0);
+        assert_eq!(status, Some(0), "{said}");
+        assert!(said.contains("MiB of memory\n") && said.contains("stopped for"), "{said}");
+        println!("{mode}, {cpus} CPUs: {}", said.lines().last().unwrap());
+        drop(load);
+        let totals = file::verify(&place.0, None).unwrap();
+        assert!(totals.pages > (FILLED / checkpoint::PAGE) as u64, "{totals:?}");
+        let header = file::inspect(&place.0, None).unwrap().manifest.header;
+        assert_eq!((header.cpus, header.generation), (cpus, made));
+        images.push(header.image);
+        let status = operator.status();
+        assert_eq!(
+            (status["mode"].as_str(), status["generation"].as_u64()),
+            (Some(mode), Some(made + 1)),
+            "{status}"
+        );
+        wait_until("memory to be given back", || free(&operator) + SLACK >= before);
+        assert_eq!(guest.redis_cli(&["GET", "before"]), "kept");
+        guest.assert_serving();
+    }
+    assert_eq!(images[0], images[1]);
+}
+
+#[test]
+fn is_taken_under_load_with_one_cpu() {
+    is_taken_under_load(1);
+}
+
+#[test]
+fn is_taken_under_load_with_two_cpus() {
+    is_taken_under_load(2);
+}
+
+#[test]
+fn ends_with_its_client_or_when_it_is_cancelled() {
+    let guest = Guest::serving(guest::machine().cpus(1));
+    let operator = Operator::of(&guest);
+    let place = Place::new("cancelled");
+    fill(&guest, 'a');
+    let state = |number: usize| {
+        let told = operator.tell("job list --json");
+        let line = told.out.lines().nth(number).unwrap_or("{}").to_owned();
+        serde_json::from_str::<serde_json::Value>(&line).unwrap()["state"].as_str().map(str::to_owned)
+    };
+    // Whoever reads nothing holds it up.
+    let begun = || {
+        let mut owner = client(&guest, "checkpoint", Stdio::piped());
+        owner.stdout.as_mut().unwrap().read_exact(&mut [0; 8]).unwrap();
+        owner
+    };
+    let mut owner = begun();
+    assert_eq!(operator.status()["mode"], "guest");
+    assert_eq!(operator.tell("mode native").status, REFUSED);
+    owner.kill().unwrap();
+    owner.wait().unwrap();
+    wait_until("the job to end", || state(0).as_deref() == Some("cancelled"));
+    assert_eq!(operator.status()["mode"], "native");
+    let owner = begun();
+    assert_eq!(operator.tell("job cancel 2").status, DONE);
+    let told = owner.wait_with_output().unwrap();
+    let said = String::from_utf8(told.stderr).unwrap();
+    assert_eq!(told.status.code(), Some(i32::from(FAILED)), "{said}");
+    assert!(said.contains("job 2 was cancelled"), "{said}");
+    fs::write(&place.0, told.stdout).unwrap();
+    assert!(file::verify(&place.0, None).is_err(), "half of one is taken for one");
+    assert_eq!(operator.status()["mode"], "native");
+    guest.assert_well();
+}
+
+/// It is held up until more has been written than there is room for copies of.
+#[test]
+fn fails_alone_where_there_is_no_room_for_copies() {
+    let guest = Guest::serving(guest::machine().cpus(1));
+    let operator = Operator::of(&guest);
+    fill(&guest, 'a');
+    let mut owner = client(&guest, "checkpoint --room 1", Stdio::piped());
+    owner.stdout.as_mut().unwrap().read_exact(&mut [0; 8]).unwrap();
+    for name in ['b', 'c', 'd', 'e'] {
+        fill(&guest, name);
+    }
+    let told = owner.wait_with_output().unwrap();
+    let said = String::from_utf8(told.stderr).unwrap();
+    assert_eq!(told.status.code(), Some(i32::from(FAILED)), "{said}");
+    assert!(said.contains("job 1 failed: ") && said.contains("there was no room for a copy"), "{said}");
+    assert_eq!(operator.status()["mode"], "native");
+    guest.assert_well();
+}
