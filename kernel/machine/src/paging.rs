@@ -264,15 +264,11 @@ const ALL: u64 = u64::MAX;
 
 /// Flushes every CPU's translations and returns when all have done it.
 pub fn shootdown() {
-    flush_everywhere(ALL);
+    shootdown_page(ALL);
 }
 
-/// The same of one page: what else the CPUs know they keep.
-fn shootdown_page(address: u64) {
-    flush_everywhere(address);
-}
-
-fn flush_everywhere(stale: u64) {
+/// The same of one page, by an address in it: what else the CPUs know they keep.
+fn shootdown_page(stale: u64) {
     debug_assert!(cpu::count() == 1 || cpu::interrupts_enabled(), "two initiators would wait for each other");
     while SHOOTDOWN.swap(true, Ordering::Acquire) {
         core::hint::spin_loop();
@@ -293,8 +289,12 @@ fn flush_everywhere(stale: u64) {
 }
 
 pub(crate) fn shootdown_interrupt() {
-    flush(STALE.load(Ordering::Relaxed));
-    PENDING.fetch_and(!(1 << cpu::id()), Ordering::AcqRel);
+    let me = 1 << cpu::id();
+    // An interrupt that nobody has sent, as after a restore, must not answer who begins just now.
+    if PENDING.load(Ordering::Acquire) & me != 0 {
+        flush(STALE.load(Ordering::Relaxed));
+        PENDING.fetch_and(!me, Ordering::AcqRel);
+    }
 }
 
 /// Whether a page fault at this address means a stack overflow.
