@@ -76,14 +76,10 @@ struct Kept {
 }
 
 impl Output for Kept {
-    fn out(&mut self, text: &str) -> Result<(), Gone> {
-        self.out += text;
-        Ok(())
-    }
-
     /// Changes answer with text alone.
     fn bytes(&mut self, bytes: &[u8]) -> Result<(), Gone> {
-        self.out(&String::from_utf8_lossy(bytes))
+        self.out += &String::from_utf8_lossy(bytes);
+        Ok(())
     }
 
     fn err(&mut self, text: &str) -> Result<(), Gone> {

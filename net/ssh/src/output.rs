@@ -11,9 +11,11 @@ pub struct Gone;
 /// Where a command's words go. What follows after [`Gone`] goes nowhere.
 pub trait Output {
     /// Data: standard output.
-    fn out(&mut self, text: &str) -> Result<(), Gone>;
+    fn out(&mut self, text: &str) -> Result<(), Gone> {
+        self.bytes(text.as_bytes())
+    }
 
-    /// Data that is no text: standard output.
+    /// The same, which need not be text.
     fn bytes(&mut self, bytes: &[u8]) -> Result<(), Gone>;
 
     /// Progress and errors: standard error.
@@ -47,10 +49,6 @@ impl<S: Read + Write> Pipes<'_, '_, '_, S> {
 }
 
 impl<S: Read + Write> Output for Pipes<'_, '_, '_, S> {
-    fn out(&mut self, text: &str) -> Result<(), Gone> {
-        self.bytes(text.as_bytes())
-    }
-
     fn bytes(&mut self, bytes: &[u8]) -> Result<(), Gone> {
         self.send(Pipe::Stdout, bytes)
     }
