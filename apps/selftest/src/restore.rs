@@ -8,10 +8,11 @@ use alloc::vec::Vec;
 use app::Env;
 use app::thread::{self, Builder, CpuSet, Priority};
 use app::time::{Duration, Instant};
+use checkpoint::Frames;
 use core::ops::Range;
-use machine::dma::{self, DmaRegion};
+use machine::dma::DmaRegion;
 use machine::frames::{self, Taken};
-use machine::paging::{PAGE, facts_bounds, image_bounds};
+use machine::paging::{PAGE, image_bounds};
 use machine::time::wall_clock;
 use mode::Refused;
 use mode::bare::{CpuError, RestoreError, Returned, Snapshot, freeze, restore};
@@ -95,7 +96,7 @@ impl Copy {
             let first = self.table.pointer().add((start - table.start) as usize);
             core::slice::from_raw_parts(first.as_ptr(), (end - start) as usize)
         };
-        let spans = in_use(state, table, snapshot);
+        let spans = in_use(state, table, snapshot)?;
         let words = self.plan.len() / 8;
         // SAFETY: a buffer of ours.
         let words = unsafe { core::slice::from_raw_parts_mut(self.plan.pointer().cast().as_ptr(), words) };
@@ -122,18 +123,13 @@ impl Copy {
 }
 
 /// What was in use, ascending: what the allocator had handed out, its table, and the image's data; but not what is in no checkpoint.
-fn in_use(state: &[u8], table: Range<u64>, snapshot: &Snapshot) -> Vec<Range<u64>> {
+fn in_use(state: &[u8], table: Range<u64>, snapshot: &Snapshot) -> Result<Vec<Range<u64>>, &'static str> {
     let [.., constants_end, data_end] = image_bounds();
-    let facts = facts_bounds();
-    let out: Vec<_> = (0..).map_while(dma::chunk).chain(snapshot.donated()).collect();
     let mut taken = Taken::default();
     let blocks = taken.read(0, state).map(|(start, order)| start..start + (PAGE << order));
-    let blocks = blocks.filter(|block| !out.iter().any(|out| block.start < out.end && out.start < block.end));
-    let mut spans: Vec<_> = blocks.collect();
-    spans.extend([constants_end..facts.start, facts.end..data_end, table]);
-    spans.retain(|span| !span.is_empty());
-    spans.sort_unstable_by_key(|span| span.start);
-    spans
+    let used = blocks.chain([constants_end..data_end, table]).collect();
+    let frames = Frames::of(used, snapshot.left_out().collect()).map_err(|_| "no list of what is in use")?;
+    Ok(frames.ranges().iter().map(|range| range.first * PAGE..range.end() * PAGE).collect())
 }
 
 /// Writers on all CPUs go on; then all that they did is undone, again and again, and they go on from there.

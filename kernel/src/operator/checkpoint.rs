@@ -17,10 +17,10 @@ use control::request::LONGEST;
 use core::arch::x86_64::__cpuid_count;
 use core::fmt;
 use core::ops::Range;
-use machine::dma::{self, DmaRegion};
+use machine::dma::DmaRegion;
 use machine::memory::frames::Taken;
 use machine::memory::map::{self, MemoryMap};
-use machine::paging::{PAGE, facts_bounds, image_bounds};
+use machine::paging::{PAGE, image_bounds};
 use machine::state::{Hardware, Privileged, Register as Control};
 use machine::thread::{self, Builder, Priority};
 use machine::time::{self, Instant};
@@ -273,8 +273,7 @@ fn in_use(snapshot: &Snapshot, buffer: &mut DmaRegion) -> Result<Frames, Fault> 
         }
         at = end;
     }
-    let left_out = (0..).map_while(dma::chunk).chain(snapshot.donated()).chain([facts_bounds()]).collect();
-    Ok(Frames::of(used, left_out)?)
+    Ok(Frames::of(used, snapshot.left_out().collect())?)
 }
 
 fn map_of(map: &MemoryMap) -> Result<Map, checkpoint::Error> {

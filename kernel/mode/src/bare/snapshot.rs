@@ -150,9 +150,11 @@ impl Snapshot {
         &self.cpus
     }
 
-    /// What the VMM has for copies: part of no checkpoint.
-    pub fn donated(&self) -> impl Iterator<Item = Range<u64>> + '_ {
-        self.loan.blocks.iter().map(|(block, order)| *block..block + (PAGE << order))
+    /// What is part of no checkpoint, in use or not: the pool of DMA memory, what the VMM has for copies, and the facts of the machine.
+    /// In no order.
+    pub fn left_out(&self) -> impl Iterator<Item = Range<u64>> + '_ {
+        let donated = self.loan.blocks.iter().map(|(block, order)| *block..block + (PAGE << order));
+        (0..).map_while(dma::chunk).chain(donated).chain([paging::facts_bounds()])
     }
 
     /// Copies what frames held at the freeze to the beginning of a buffer, which was there before. `frames` are physical addresses,
