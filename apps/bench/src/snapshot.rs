@@ -12,7 +12,7 @@ use mode::bare::{Returned, Snapshot, freeze};
 const ROOM: u64 = LARGE;
 
 fn frozen() -> Result<Snapshot, Failure> {
-    match freeze(ROOM, DEADLINE).map_err(refused)? {
+    match freeze(ROOM, DEADLINE, &()).map_err(refused)? {
         Returned::GoOn(snapshot) => Ok(snapshot),
         Returned::Restored => Err(refused("the machine was restored")),
     }

@@ -153,7 +153,7 @@ pub fn brings_the_past_back(env: &'static Env) -> Result<(), &'static str> {
         stamps.go_on(1);
         own.stamp(1);
         let start = Instant::now();
-        match freeze(ROOM + ROOM_EACH * cpus as u64, LONG) {
+        match freeze(ROOM + ROOM_EACH * cpus as u64, LONG, &()) {
             Ok(Returned::GoOn(snapshot)) => {
                 own.stamp(2);
                 copy.fetch(&snapshot)?;

@@ -135,7 +135,7 @@ fn is_one_instant(stamps: &[Vec<u64>]) -> bool {
 }
 
 fn frozen(room: u64) -> Result<Snapshot, &'static str> {
-    match freeze(room, LONG) {
+    match freeze(room, LONG, &()) {
         Ok(Returned::GoOn(snapshot)) => Ok(snapshot),
         Ok(Returned::Restored) => Err("nobody has restored anything"),
         Err(error) => {
@@ -241,14 +241,14 @@ fn states(env: &'static Env, snapshot: &Snapshot, buffer: &mut DmaRegion) -> Res
 
 /// Without guest mode there is no snapshot, and without the end of the snapshot no native mode.
 pub fn needs_guest_mode(env: &'static Env) -> Result<(), &'static str> {
-    let native = freeze(0, LONG).map(drop);
+    let native = freeze(0, LONG, &()).map(drop);
     check(native == Err(FreezeError::Native), "memory was frozen in native mode")?;
     switch_to(env, Phase::Guest)?;
     let snapshot = frozen(0)?;
     let left = request(Some(Phase::Native), SHORT);
     let pinned = Refused::Pinned("a snapshot");
     check(left == Err(RequestError::Refused(pinned)), "the machine left under a snapshot")?;
-    let second = freeze(0, SHORT).map(drop);
+    let second = freeze(0, SHORT, &()).map(drop);
     check(second == Err(FreezeError::Refused(pinned)), "memory was frozen twice")?;
     all_are(env, true)?;
     // What is guarded is guarded as ever.

@@ -24,8 +24,6 @@ pub struct PerCpu {
     pub current: AtomicUsize,
     /// Set when a thread of higher priority became ready or the time slice ended.
     pub reschedule: AtomicBool,
-    /// Local APIC ID.
-    pub apic_id: u32,
     /// Interrupts taken.
     pub interrupts: AtomicU64,
     /// Those of its timer among them.
@@ -41,13 +39,12 @@ unsafe impl Send for PerCpu {}
 
 impl PerCpu {
     /// A block for CPU `id`; `install` gives it its address.
-    pub const fn new(id: usize, apic_id: u32) -> Self {
+    pub const fn new(id: usize) -> Self {
         Self {
             this: core::ptr::null(),
             id,
             current: AtomicUsize::new(0),
             reschedule: AtomicBool::new(false),
-            apic_id,
             interrupts: AtomicU64::new(0),
             timer_interrupts: AtomicU64::new(0),
             switches: AtomicU64::new(0),

@@ -6,6 +6,7 @@ use crate::memory::frames::{FrameCache, FrameStatistics, Frames, LOW_END, Physic
 use crate::memory::map::{MemoryMap, PAGE, Region, RegionKind};
 use crate::sync::SpinLock;
 use core::ops::Range;
+use core::sync::atomic::{AtomicU64, Ordering};
 
 struct Identity;
 
@@ -19,6 +20,14 @@ impl PhysicalWords for Identity {
         // SAFETY: as above.
         unsafe { (address as *mut u64).write(value) }
     }
+}
+
+/// Spans of memory that are remembered; of a map with more the rest is not managed after a restore.
+const SPANS: usize = 64;
+
+crate::facts! {
+    /// Where this machine has memory that may be used: starts and ends, ascending, then zeros.
+    static MEMORY: [[AtomicU64; 2]; SPANS] = [const { [const { AtomicU64::new(0) }; 2] }; SPANS];
 }
 
 static FRAMES: SpinLock<Option<Frames<'static, Identity>>> = SpinLock::new(None);
@@ -35,6 +44,10 @@ pub(crate) fn init(map: &mut MemoryMap) -> bool {
     let state = unsafe { core::slice::from_raw_parts_mut(start as *mut u8, state_bytes(map)) };
     let mut frames = Frames::new(Identity, state);
     frames.add(map, 0..LOW_END);
+    for (place, region) in MEMORY.iter().zip(map.usable()) {
+        place[0].store(region.start, Ordering::Relaxed);
+        place[1].store(region.end, Ordering::Relaxed);
+    }
     *FRAMES.lock() = Some(frames);
     true
 }
@@ -43,6 +56,17 @@ pub(crate) fn init(map: &mut MemoryMap) -> bool {
 pub(crate) fn add_high(map: &MemoryMap) {
     if let Some(frames) = FRAMES.lock().as_mut() {
         frames.add(map, LOW_END..u64::MAX);
+    }
+}
+
+/// Makes the lists of free frames anew, in a system that was restored: before anybody asks for frames, or gives some back.
+pub(crate) fn resume() {
+    let memory = MEMORY.each_ref().map(|place| {
+        let [start, end] = place.each_ref().map(|address| address.load(Ordering::Relaxed));
+        start..end
+    });
+    if let Some(frames) = FRAMES.lock().as_mut() {
+        frames.relink(&memory);
     }
 }
 
@@ -75,6 +99,49 @@ pub fn allocate_pages(pages: u64) -> Option<u64> {
 pub fn free_pages(start: u64, pages: u64) {
     let result = FRAMES.lock().as_mut().map(|frames| frames.free_pages(start, pages));
     debug_assert_eq!(result, Some(Ok(())), "{pages} pages at {start:#x}");
+}
+
+/// Frames one after another that are somebody's alone; given back when dropped.
+#[derive(Debug)]
+pub struct Block {
+    start: u64,
+    pages: u64,
+}
+
+impl Block {
+    /// As many as asked for, wherever they are.
+    pub fn new(pages: u64) -> Option<Self> {
+        Some(Self { start: allocate_pages(pages)?, pages })
+    }
+
+    /// The first that are free in a span of physical addresses, which begins at a page.
+    pub fn claim(span: Range<u64>) -> Option<Self> {
+        let (start, pages) = FRAMES.lock().as_mut()?.claim(span)?;
+        Some(Self { start, pages })
+    }
+
+    /// Their physical addresses.
+    pub fn span(&self) -> Range<u64> {
+        self.start..self.start + self.pages * PAGE
+    }
+
+    /// What is in them: at first anything.
+    pub fn bytes(&mut self) -> &mut [u8] {
+        // SAFETY: frames of ours alone, identity-mapped, as long as this lives.
+        unsafe { core::slice::from_raw_parts_mut(self.start as *mut u8, (self.pages * PAGE) as usize) }
+    }
+
+    /// The same as words.
+    pub fn words(&mut self) -> &mut [u64] {
+        // SAFETY: as above; frames are aligned.
+        unsafe { core::slice::from_raw_parts_mut(self.start as *mut u64, (self.pages * PAGE / 8) as usize) }
+    }
+}
+
+impl Drop for Block {
+    fn drop(&mut self) {
+        free_pages(self.start, self.pages);
+    }
 }
 
 /// Where the allocator's table is: a byte for each frame from 0 on. [`Taken`] reads it.

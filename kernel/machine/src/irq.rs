@@ -80,6 +80,13 @@ impl IoApic {
     }
 }
 
+/// Forgets all that was routed, and finds the I/O APICs anew: those of the machine on which this system was restored. Handlers stay until
+/// their [`Irq`]s are dropped.
+pub fn restart(madt: &MadtInfo) {
+    IO_APICS.lock().clear();
+    init(madt);
+}
+
 /// Finds the I/O APICs, masks all their lines, and silences the legacy PICs.
 pub(crate) fn init(madt: &MadtInfo) {
     // SAFETY: the 8259A pair's mask registers; all lines masked. First moved away from the exceptions' vectors, so that a

@@ -65,7 +65,7 @@ pub(crate) fn start(madt: &MadtInfo, limit: usize) {
             continue;
         }
         let (Some(tables), Some(stack), Some(block)) =
-            (traps::allocate_tables(), allocate_stack(), allocate_block(number, entry.apic_id))
+            (traps::allocate_tables(), allocate_stack(), allocate_block(number))
         else {
             log::warn!("no memory to start CPU {number}");
             break;
@@ -121,12 +121,12 @@ fn wait(limit: Duration, done: impl Fn() -> bool) -> bool {
 }
 
 /// A CPU's block, in a page of its own at its physical address: the VMM, whose page tables know no heap, finds it there, too.
-fn allocate_block(number: usize, apic_id: u32) -> Option<&'static mut PerCpu> {
+fn allocate_block(number: usize) -> Option<&'static mut PerCpu> {
     const { assert!(size_of::<PerCpu>() <= paging::PAGE as usize) };
     let page = crate::frames::allocate(0)? as *mut PerCpu;
     // SAFETY: the frame is ours for good, identity-mapped, aligned and large enough.
     unsafe {
-        page.write(PerCpu::new(number, apic_id));
+        page.write(PerCpu::new(number));
         Some(&mut *page)
     }
 }

@@ -6,8 +6,9 @@ use crate::cpu::{self, PerCpu};
 use crate::memory::map::{MemoryMap, RegionKind};
 use crate::memory::reserve::{self, Reserve};
 use crate::traps::{self, Tables};
-use crate::{apic, console, exit, frames, irq, paging, smp, symbols, thread, time};
+use crate::{apic, console, exit, facts, frames, irq, paging, smp, symbols, thread, time};
 use alloc::boxed::Box;
+use spin::Once;
 
 /// Physical memory through the identity map: below 4 GiB, which the boot page tables reach. Page 0 is not read.
 pub struct LowMemory;
@@ -37,7 +38,7 @@ pub enum StartError {
 /// What was found, for the rest of the system.
 pub struct Machine {
     /// The ACPI tables, if there are any.
-    pub acpi: Option<Acpi>,
+    pub acpi: Option<&'static Acpi>,
     /// The kernel command line.
     pub command_line: CommandLine,
     /// The VMM's reserve, if memory allows one.
@@ -48,8 +49,20 @@ pub struct Machine {
     pub map: Box<MemoryMap>,
 }
 
+// What the tables say refers to nothing.
+impl facts::Fact for Acpi {}
+
+crate::facts! {
+    static ACPI: Once<Acpi> = Once::new();
+}
+
+/// What the ACPI tables of this machine say, if it has any.
+pub fn acpi() -> Option<&'static Acpi> {
+    ACPI.get()
+}
+
 static mut FIRST_TABLES: Tables = Tables::new();
-static mut FIRST_CPU: PerCpu = PerCpu::new(0, 0);
+static mut FIRST_CPU: PerCpu = PerCpu::new(0);
 
 /// The very first: exceptions have somewhere to go, the serial line speaks, time runs.
 ///
@@ -80,7 +93,7 @@ pub fn start(mut boot: Boot) -> Result<Machine, StartError> {
     map.insert(image_start, image_end - image_start, RegionKind::Kernel);
     // Page 0 and the first megabyte: the BIOS's data, the trampoline, boot information.
     map.insert(0, 1 << 20, RegionKind::Reserved);
-    let acpi = read_acpi(boot.rsdp);
+    let acpi = read_acpi(boot.rsdp).map(|acpi| &*ACPI.call_once(|| acpi));
     let reserve = reserve::carve(map);
     if !frames::init(map) {
         return Err(StartError::Memory);
@@ -89,15 +102,15 @@ pub fn start(mut boot: Boot) -> Result<Machine, StartError> {
     frames::add_high(map);
     apic::init().map_err(StartError::Apic)?;
     smp::init_first();
-    let clock = time::init(acpi.as_ref().and_then(|acpi| acpi.hpet));
+    let clock = time::init(acpi.and_then(|acpi| acpi.hpet));
     apic::calibrate_timer();
-    if let Some(madt) = acpi.as_ref().and_then(|acpi| acpi.madt.as_ref()) {
+    if let Some(madt) = acpi.and_then(|acpi| acpi.madt.as_ref()) {
         irq::init(madt);
     }
-    if let Some(acpi) = &acpi {
+    if let Some(acpi) = acpi {
         exit::set_maker(&acpi.oem);
     }
-    if let Some((port, value)) = acpi.as_ref().and_then(|acpi| acpi.fadt).and_then(|fadt| fadt.reset) {
+    if let Some((port, value)) = acpi.and_then(|acpi| acpi.fadt).and_then(|fadt| fadt.reset) {
         exit::set_reset_register(port, value);
     }
     thread::adopt_idle();
@@ -105,11 +118,18 @@ pub fn start(mut boot: Boot) -> Result<Machine, StartError> {
     Ok(Machine { acpi, command_line: boot.command_line, reserve, memory, map: Box::new(boot.map) })
 }
 
+/// Puts the memory of a system that was restored in order: time goes on from `at`, and free frames are known again. The very first, while
+/// no other CPU looks at anything.
+pub fn resume(at: time::Instant) {
+    time::resume(at);
+    frames::resume();
+}
+
 /// Starts the other CPUs. On a thread, interrupts on.
 pub fn start_cpus(machine: &Machine) {
     let limit =
         crate::bootinfo::setting(machine.command_line.as_str(), "cpus").and_then(|text| text.parse().ok());
-    if let Some(madt) = machine.acpi.as_ref().and_then(|acpi| acpi.madt.as_ref()) {
+    if let Some(madt) = machine.acpi.and_then(|acpi| acpi.madt.as_ref()) {
         smp::start(madt, limit.unwrap_or(cpu::MAX_CPUS));
     }
     log::info!("{} CPU{}", cpu::count(), if cpu::count() == 1 { "" } else { "s" });

@@ -69,7 +69,7 @@ pub(crate) fn to_tsc(nanos: u64) -> u64 {
 
 /// Sets the clock of a system that was restored: monotonic time goes on from `at`, and wall-clock time is the machine's. While no other
 /// CPU looks at it.
-pub fn resume(at: Instant) {
+pub(crate) fn resume(at: Instant) {
     let wall = WALL_BASE.load(Ordering::Relaxed).wrapping_add(Instant::now().0);
     let ticks = (u128::from(at.0) << 32).div_ceil(u128::from(NANOS_PER_TICK.load(Ordering::Relaxed)));
     BASE.store(cpu::tsc().wrapping_sub(ticks as u64), Ordering::Relaxed);

@@ -14,14 +14,14 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use core::time::Duration;
 use machine::cpu;
 use machine::thread::{self, Builder, Thread};
-use machine::time::{self, Instant};
+use machine::time::Instant;
 use machine::virtualization::hooks;
 use spin::Once;
 use vmm::call::Status;
 use vmm::monitor::{BuildError, EnterError, Monitor};
 
 pub use restore::{RestoreError, restore};
-pub use snapshot::{FreezeError, Returned, SNAPSHOT, Snapshot, SnapshotError, freeze};
+pub use snapshot::{FreezeError, Party, Returned, SNAPSHOT, Snapshot, SnapshotError, freeze};
 
 static SWITCH: Once<Result<Switch<Machine>, BuildError>> = Once::new();
 static REPORTER: Once<Thread> = Once::new();
@@ -176,14 +176,14 @@ impl World for Machine {
         }
     }
 
-    fn freeze(&self, _: usize) -> Result<(), CpuError> {
+    fn freeze(&self, _: usize, restored: Option<&dyn Fn()>) -> Result<(), CpuError> {
         // The others do nothing but freeze, too.
         self.frozen.fetch_max(Instant::now().as_nanos().max(1), Ordering::Relaxed);
         if self.monitor.freeze().map_err(CpuError::Freeze)? {
-            // All stand still until each has come back from here.
-            match self.frozen.swap(0, Ordering::Relaxed) {
-                0 => {}
-                nanos => time::resume(Instant::from_nanos(nanos)),
+            // All others stand still until the leader has come back from here.
+            if let Some(restored) = restored {
+                machine::start::resume(Instant::from_nanos(self.frozen.swap(0, Ordering::Relaxed)));
+                restored();
             }
             machine::apic::raise_again();
         }

@@ -99,8 +99,9 @@ pub trait World: Sync {
     fn commit(&self, cpu: usize, direction: Direction) -> Result<(), Self::Error>;
     /// Goes back after a [`World::commit`] that succeeded, because another CPU's did not.
     fn revert(&self, cpu: usize, direction: Direction);
-    /// Freezes memory, in guest mode: returns on each CPU when all have come, with the same answer.
-    fn freeze(&self, cpu: usize) -> Result<(), Self::Error>;
+    /// Freezes memory, in guest mode: returns on each CPU when all have come, with the same answer. One of them is given what is to be done
+    /// there, before all others go on, by a system that was restored.
+    fn freeze(&self, cpu: usize, restored: Option<&dyn Fn()>) -> Result<(), Self::Error>;
     /// Becomes the system that is to be restored, in guest mode: all CPUs go on where that one stood, or this returns on each, with the
     /// same error. (The tests' threads come back from it.)
     fn restore(&self, cpu: usize) -> Result<(), Self::Error>;

@@ -126,7 +126,7 @@ impl<E: Copy + Send> Rendezvous<E> {
         }
         match self.kind.load(Ordering::Relaxed) {
             ENTER => self.follow(world, opened, &Enter(world)),
-            FREEZE => self.follow(world, opened, &Freeze(world)),
+            FREEZE => self.follow(world, opened, &Freeze(world, None)),
             RESTORE => self.follow(world, opened, &Restore(world)),
             _ => self.follow(world, opened, &Leave(world)),
         }
@@ -199,7 +199,7 @@ impl<E: Copy + Send> Rendezvous<E> {
     pub fn lead<W: World<Error = E>>(
         &self,
         world: &W,
-        round: Round,
+        round: Round<'_>,
         deadline: u64,
         pinned: impl Fn() -> Option<&'static str>,
     ) -> Result<(), Failure<E>> {
@@ -207,7 +207,9 @@ impl<E: Copy + Send> Rendezvous<E> {
         match round {
             Round::Switch(Direction::Enter) => self.lead_through(world, &Enter(world), deadline, pinned),
             Round::Switch(Direction::Leave) => self.lead_through(world, &Leave(world), deadline, pinned),
-            Round::Freeze => self.lead_through(world, &Freeze(world), deadline, pinned),
+            Round::Freeze(restored) => {
+                self.lead_through(world, &Freeze(world, Some(restored)), deadline, pinned)
+            }
             Round::Restore => self.lead_through(world, &Restore(world), deadline, pinned),
         }
     }

@@ -3,23 +3,23 @@
 use crate::{Direction, World};
 
 /// What all CPUs do together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Round {
+#[derive(Clone, Copy)]
+pub enum Round<'a> {
     /// They switch.
     Switch(Direction),
-    /// They freeze memory. The machine is in guest mode.
-    Freeze,
+    /// They freeze memory. The machine is in guest mode. Who comes back restored does this first, on the leader's CPU.
+    Freeze(&'a dyn Fn()),
     /// They become another system. The machine is in guest mode.
     Restore,
 }
 
-impl Round {
+impl Round<'_> {
     /// As a number.
     pub(crate) const fn code(self) -> u64 {
         match self {
             Self::Switch(Direction::Enter) => ENTER,
             Self::Switch(Direction::Leave) => 1,
-            Self::Freeze => FREEZE,
+            Self::Freeze(_) => FREEZE,
             Self::Restore => RESTORE,
         }
     }
@@ -72,20 +72,24 @@ switching!(Leave);
 
 /// Of what all CPUs do together in the VMM: nothing is prepared, and either all CPUs do it or none does.
 macro_rules! together {
-    ($name:ident, $step:ident) => {
-        pub(crate) struct $name<'a, W>(pub &'a W);
-
-        impl<W: World> Steps<W::Error> for $name<'_, W> {
+    ($type:ty, |$steps:ident, $cpu:ident| $commit:expr) => {
+        impl<W: World> Steps<W::Error> for $type {
             fn prepare(&self, _: usize) -> Result<(), W::Error> {
                 Ok(())
             }
             fn undo(&self, _: usize) {}
-            fn commit(&self, cpu: usize) -> Result<(), W::Error> {
-                self.0.$step(cpu)
+            fn commit(&self, $cpu: usize) -> Result<(), W::Error> {
+                let $steps = self;
+                $commit
             }
             fn revert(&self, _: usize) {}
         }
     };
 }
-together!(Freeze, freeze);
-together!(Restore, restore);
+
+/// With what the leader does when it comes back restored.
+pub(crate) struct Freeze<'a, W>(pub &'a W, pub Option<&'a dyn Fn()>);
+pub(crate) struct Restore<'a, W>(pub &'a W);
+
+together!(Freeze<'_, W>, |steps, cpu| steps.0.freeze(cpu, steps.1));
+together!(Restore<'_, W>, |steps, cpu| steps.0.restore(cpu));

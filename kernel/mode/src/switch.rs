@@ -212,7 +212,7 @@ impl<W: World> Switch<W> {
     }
 
     /// One round. [`Refused::Pinned`]: somebody took a pin at the last moment.
-    fn lead(&self, round: Round, until: Instant) -> Result<(), Refused<W::Error>> {
+    fn lead(&self, round: Round<'_>, until: Instant) -> Result<(), Refused<W::Error>> {
         let world = &self.world;
         let ticks = world.ticks().saturating_add(world.ticks_of(until.saturating_since(Instant::now())));
         let result = world.without_interrupts(|| {
@@ -247,12 +247,13 @@ impl<W: World> Turn<'_, W> {
         self.switch.pins.wait(until).map_err(Refused::Pinned)
     }
 
-    /// Freezes memory, all CPUs together or not at all, in guest mode. Returns what each did when. Interrupts are on.
+    /// Freezes memory, all CPUs together or not at all, in guest mode. Returns what each did when. Interrupts are on. Who comes back from
+    /// it restored does `restored` first, on this CPU, interrupts off, while all others stand still.
     ///
     /// # Errors
     /// As for switches; nothing is frozen.
-    pub fn freeze(&self, until: Instant) -> Result<Vec<CpuTrace>, Refused<W::Error>> {
-        self.together(Round::Freeze, until)?;
+    pub fn freeze(&self, until: Instant, restored: &dyn Fn()) -> Result<Vec<CpuTrace>, Refused<W::Error>> {
+        self.together(Round::Freeze(restored), until)?;
         let marks = |cpu| CpuTrace { marks: self.switch.rendezvous.marks(cpu) };
         Ok((0..self.switch.world.cpus()).map(marks).collect())
     }
@@ -266,7 +267,7 @@ impl<W: World> Turn<'_, W> {
         self.together(Round::Restore, until)
     }
 
-    fn together(&self, round: Round, until: Instant) -> Result<(), Refused<W::Error>> {
+    fn together(&self, round: Round<'_>, until: Instant) -> Result<(), Refused<W::Error>> {
         loop {
             self.wait(until)?;
             match self.switch.lead(round, until) {

@@ -5,7 +5,7 @@ use crate::rendezvous::Rendezvous;
 use crate::switch::{Outcome, Refused, Switch};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use proptest::prelude::*;
 use std::cell::Cell;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -125,16 +125,19 @@ impl World for Fake {
         assert_eq!(direction, Direction::Enter);
         assert!(self.guest[cpu].swap(false, Ordering::SeqCst));
     }
-    fn freeze(&self, cpu: usize) -> Result<(), Broken> {
+    fn freeze(&self, cpu: usize, restored: Option<&dyn Fn()>) -> Result<(), Broken> {
         assert!(self.guest[cpu].load(Ordering::SeqCst));
         if self.fault(cpu) == Some(Fault::Commit) {
             return Err(Broken::Commit);
         }
         self.frozen[cpu].fetch_add(1, Ordering::SeqCst);
+        if let Some(restored) = restored {
+            restored();
+        }
         Ok(())
     }
     fn restore(&self, cpu: usize) -> Result<(), Broken> {
-        self.freeze(cpu)
+        self.freeze(cpu, None)
     }
     fn settle(&self) {
         assert!(self.modes().into_iter().all(|guest| !guest));
@@ -400,7 +403,10 @@ fn all_freeze_together_between_switches() {
                 switch.request(Some(Phase::Guest), LONG).unwrap();
                 let turn = switch.turn();
                 assert_eq!(turn.phase(), Phase::Guest);
-                let traces = turn.freeze(until(LONG)).unwrap();
+                let restored = AtomicU64::new(0);
+                let count = || assert_eq!(restored.fetch_add(1, Ordering::SeqCst), 0);
+                let traces = turn.freeze(until(LONG), &count).unwrap();
+                assert_eq!(restored.into_inner(), 1);
                 assert!(traces.len() == cpus && traces.iter().all(|trace| trace.marks[1..].is_sorted()));
                 assert_eq!(frozen(), std::vec![round; cpus]);
                 // The other request is told that it is busy, or comes afterwards.
@@ -445,7 +451,7 @@ fn a_freeze_is_refused_as_a_switch_is() {
     machine(3, Pins(&PINS), |switch| {
         switch.request(Some(Phase::Guest), LONG).unwrap();
         let world = switch.world();
-        let freeze = |patience| switch.turn().freeze(until(patience)).map(|_| ());
+        let freeze = |patience| switch.turn().freeze(until(patience), &|| ()).map(|_| ());
         for at in 0..3 {
             for fault in [Fault::Absent, Fault::Commit] {
                 if at == 0 && fault == Fault::Absent {

@@ -140,7 +140,7 @@ fn take(handle: &Handle, belt: &Belt, map: &MemoryMap, room: Option<u64>) -> Res
     let (features, map, image) = (features()?, map_of(map)?, identity());
     let free = frames::statistics().free * PAGE;
     let room = room.unwrap_or((free / ROOM_SHARE).max(LEAST_ROOM));
-    let snapshot = match freeze(room, LONGEST)? {
+    let snapshot = match freeze(room, LONGEST, &())? {
         Returned::GoOn(snapshot) => snapshot,
         Returned::Restored => return Ok("restored".to_string()),
     };

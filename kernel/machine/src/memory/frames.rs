@@ -218,6 +218,66 @@ impl<'a, P: PhysicalWords> Frames<'a, P> {
     }
 }
 
+impl<P: PhysicalWords> Frames<'_, P> {
+    /// Takes the first free frames of a span, which begins at a page, if there are any: from where on, and how many. They go back as
+    /// [`Frames::allocate_pages`]' do.
+    pub fn claim(&mut self, span: Range<u64>) -> Option<(u64, u64)> {
+        let end = span.end.min(self.state.len() as u64 * PAGE);
+        let (block, order, start) = (span.start..end).step_by(PAGE as usize).find_map(|at| {
+            let (block, order) = self.free_block(at)?;
+            Some((block, order, at))
+        })?;
+        let block_end = block + (PAGE << order);
+        let stop = block_end.min(end);
+        self.unlink(block, order);
+        self.statistics.free -= 1 << order;
+        let pages = (stop - start) / PAGE;
+        for (block, order) in blocks(start, pages) {
+            self.state[(block / PAGE) as usize] = TAKEN | order as u8;
+        }
+        for (start, end) in [(block, start), (stop, block_end)] {
+            for (block, order) in blocks(start, (end - start) / PAGE) {
+                self.insert(block, order);
+            }
+        }
+        Some((start, pages))
+    }
+
+    /// The free block that a frame is in.
+    fn free_block(&self, at: u64) -> Option<(u64, u32)> {
+        (0..=MAX_ORDER).find_map(|order| {
+            let block = at & !((PAGE << order) - 1);
+            (self.state[(block / PAGE) as usize] == FREE | order as u8).then_some((block, order))
+        })
+    }
+
+    /// Links the free blocks anew: a restored system has its table, but not what free frames held. What is not in `memory`, spans of whole
+    /// pages that ascend, is not this machine's, and no longer managed.
+    pub fn relink(&mut self, memory: &[Range<u64>]) {
+        (self.lists, self.filled, self.statistics.free) = ([[NIL; ORDERS]; 2], [0; 2], 0);
+        let mut frame = 0;
+        while let Some(&state) = self.state.get(frame) {
+            let pages =
+                if state == NONE { 1 } else { 1 << u32::from(state & !(FREE | TAKEN)).min(MAX_ORDER) };
+            let block = frame as u64 * PAGE;
+            frame += pages as usize;
+            if state & FREE == 0 {
+                continue;
+            }
+            self.state[(block / PAGE) as usize] = NONE;
+            self.statistics.total -= pages;
+            for span in memory {
+                let (start, end) = (span.start.max(block), span.end.min(block + pages * PAGE));
+                let kept = end.saturating_sub(start) / PAGE;
+                // Not joined with their neighbors: those that could be had been when they were freed.
+                blocks(start, kept).for_each(|(block, order)| self.link(block, order));
+                self.statistics.free += kept;
+                self.statistics.total += kept;
+            }
+        }
+    }
+}
+
 /// Reads from a table of states, piece by piece, what was handed out: a table of another moment, which nobody changes.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Taken {

@@ -6,6 +6,7 @@ use crate::switch::Refused;
 use crate::trace::{CpuTrace, Mark};
 use crate::{Phase, World};
 use alloc::vec::Vec;
+use core::cell::RefCell;
 use core::fmt;
 use core::ops::Range;
 use core::sync::atomic::Ordering;
@@ -209,12 +210,31 @@ impl Snapshot {
     }
 }
 
+/// Who has a part in a freeze.
+pub trait Party {
+    /// Nobody is in the midst of anything that it holds: locks, say.
+    type Held;
+    /// Takes hold of that, just before the machine stands still. What it returns is dropped when all CPUs have gone on, in the system that
+    /// was frozen and in the one that was restored.
+    fn hold(&self) -> Self::Held;
+    /// What a restored system does first, on one CPU, interrupts off, while all others stand still. Time, frames and the heap are in
+    /// order; the devices are those of the machine it is on, and none is known yet.
+    fn restored(&self, held: &mut Self::Held);
+}
+
+/// Nobody: devices stay what they are.
+impl Party for () {
+    type Held = ();
+    fn hold(&self) {}
+    fn restored(&self, (): &mut ()) {}
+}
+
 /// Freezes memory, all CPUs together or not at all, and donates about `room` bytes for what is written until the snapshot is
 /// dropped. Gives up at the deadline with nothing changed. On a thread, interrupts on, in guest mode.
 ///
 /// # Errors
 /// See [`FreezeError`].
-pub fn freeze(room: u64, deadline: Duration) -> Result<Returned, FreezeError> {
+pub fn freeze(room: u64, deadline: Duration, party: &impl Party) -> Result<Returned, FreezeError> {
     let until = Instant::now().saturating_add(deadline);
     let switch = switch().map_err(FreezeError::Unavailable)?;
     // Nobody leaves guest mode meanwhile.
@@ -226,7 +246,10 @@ pub fn freeze(room: u64, deadline: Duration) -> Result<Returned, FreezeError> {
     let world = switch.world();
     let loan = Loan::new(world.monitor, room).map_err(FreezeError::Prepare)?;
     world.frozen.store(0, Ordering::Relaxed);
-    let cpus = turn.freeze(until).map_err(FreezeError::Refused)?;
+    let held = RefCell::new(party.hold());
+    let cpus = turn.freeze(until, &|| party.restored(&mut held.borrow_mut()));
+    drop(held);
+    let cpus = cpus.map_err(FreezeError::Refused)?;
     if world.frozen.load(Ordering::Relaxed) == 0 {
         return Ok(Returned::Restored);
     }

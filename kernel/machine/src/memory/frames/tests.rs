@@ -146,3 +146,79 @@ proptest! {
         prop_assert_eq!(read, held);
     }
 }
+
+proptest! {
+    #[test]
+    fn free_frames_of_a_span_are_claimed_and_no_others(
+        asked in prop::collection::vec(0u32..4, 0..200),
+        freed in prop::collection::vec(any::<bool>(), 200),
+        first in 0u64..1600,
+        count in 1u64..500,
+    ) {
+        let map = map();
+        let mut state = vec![0; state_bytes(&map)];
+        let mut frames = Frames::new(Fake::default(), &mut state);
+        frames.add(&map, 0..LOW_END);
+        let blocks: Vec<_> = asked.iter().map_while(|&order| Some((frames.allocate(order, true)?, order))).collect();
+        let mut taken = Vec::new();
+        for (&(block, order), &is_freed) in blocks.iter().zip(&freed) {
+            if is_freed {
+                frames.free(block, order).unwrap();
+            } else {
+                taken.extend((0..1 << order).map(|page| block + page * PAGE));
+            }
+        }
+        let before = frames.statistics();
+        let span = first * PAGE..(first + count) * PAGE;
+        let is_usable = |at| map.usable().any(|region| (region.start.max(PAGE)..region.end).contains(&at));
+        let expected: Vec<_> = span
+            .clone()
+            .step_by(PAGE as usize)
+            .filter(|at| is_usable(*at) && !taken.contains(at))
+            .collect();
+        let (mut claimed, mut at) = (Vec::new(), span.start);
+        while let Some((start, pages)) = frames.claim(at..span.end) {
+            claimed.push((start, pages));
+            at = start + pages * PAGE;
+        }
+        let pages = claimed.iter().flat_map(|&(start, pages)| (0..pages).map(move |page| start + page * PAGE));
+        prop_assert_eq!(pages.collect::<Vec<_>>(), expected);
+        // None is handed out twice, and all come back.
+        while let Some(frame) = frames.allocate(0, false) {
+            prop_assert!(!taken.contains(&frame) && !span.contains(&frame));
+            taken.push(frame);
+        }
+        prop_assert_eq!(frames.statistics().free, 0);
+        claimed.iter().for_each(|&(start, pages)| frames.free_pages(start, pages).unwrap());
+        prop_assert_eq!(frames.statistics().free, claimed.iter().map(|(_, pages)| pages).sum::<u64>());
+        prop_assert_eq!(frames.statistics().total, before.total);
+    }
+
+    #[test]
+    fn links_are_made_anew_where_there_is_memory(
+        asked in prop::collection::vec(0u32..6, 0..100),
+        end in 0u64..1600,
+    ) {
+        let map = map();
+        let mut state = vec![0; state_bytes(&map)];
+        let mut frames = Frames::new(Fake::default(), &mut state);
+        frames.add(&map, 0..LOW_END);
+        let blocks: Vec<_> = asked.iter().map_while(|&order| Some((frames.allocate(order, true)?, order))).collect();
+        let all = frames.statistics();
+        frames.memory.0.clear();
+        let end = end * PAGE;
+        frames.relink(&[0..end, LOW_END..u64::MAX & !(PAGE - 1)]);
+        let is_taken =
+            |at| blocks.iter().any(|&(block, order)| (block..block + (PAGE << order)).contains(&at));
+        let usable = map.usable().flat_map(|region| (region.start.max(PAGE)..region.end).step_by(PAGE as usize));
+        let expected: Vec<_> = usable.filter(|&at| at < end && !is_taken(at)).collect();
+        prop_assert_eq!(frames.statistics().free, expected.len() as u64);
+        prop_assert_eq!(frames.statistics().total, all.total - all.free + expected.len() as u64);
+        let mut handed_out: Vec<_> = core::iter::from_fn(|| frames.allocate(0, false)).collect();
+        handed_out.sort_unstable();
+        prop_assert_eq!(handed_out, expected);
+        for (block, order) in blocks {
+            frames.free(block, order).unwrap();
+        }
+    }
+}
