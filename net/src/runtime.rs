@@ -18,7 +18,7 @@ use core::net::IpAddr;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use core::task::{Poll, Waker};
 use drivers_api::NetDevice;
-use machine::sync::Mutex;
+use machine::sync::{Mutex, MutexGuard};
 use machine::thread::{self, Builder, Priority, Thread};
 use machine::time::{Duration, Instant};
 use spin::Once;
@@ -95,6 +95,12 @@ impl Network {
         self.runtime().with_stack(|stack, _| stack.addresses()).unwrap_or_default()
     }
 
+    /// Keeps it at rest, if it runs.
+    pub fn hold(self) -> Option<Held> {
+        let running = self.runtime().running.lock();
+        running.is_some().then_some(Held { network: self, running: Some(running) })
+    }
+
     pub(crate) fn runtime(self) -> &'static Runtime {
         match self {
             Self::Main => &MAIN,
@@ -119,16 +125,52 @@ impl Handle {
         runtime.with_stack(|stack, _| stack.announce());
         runtime.flush();
     }
+}
 
-    /// Lets `f` at the device between two packets, to exchange it for one of equal [`drivers_api::LinkInfo`].
-    pub fn with_device<R>(&self, f: impl FnOnce(&mut Box<dyn NetDevice>) -> R) -> R {
-        let runtime = self.0.runtime();
-        let mut running = runtime.running.lock();
-        let result = f(&mut running.as_mut().expect("there is a handle").device);
-        drop(running);
-        // The new one may have frames already, and its interrupts may be off.
-        runtime.unpark();
-        result
+/// A network at rest between two packets: nobody uses its device, or sends, or receives, until this is dropped.
+pub struct Held {
+    network: Network,
+    /// `None` once it has been given back.
+    running: Option<MutexGuard<'static, Option<Running>>>,
+}
+
+impl Held {
+    fn running(&mut self) -> &mut Running {
+        let running = self.running.as_mut().expect("given back when dropped");
+        running.as_mut().expect("held only if it runs")
+    }
+
+    /// Which network.
+    pub fn network(&self) -> Network {
+        self.network
+    }
+
+    /// For whoever owns its device's interrupt.
+    pub fn handle(&self) -> Handle {
+        Handle(self.network)
+    }
+
+    /// The device.
+    pub fn device(&mut self) -> &mut dyn NetDevice {
+        &mut *self.running().device
+    }
+
+    /// Goes on with another device, of any link, and returns the one before. The neighbors are told where our addresses are now.
+    ///
+    /// # Errors
+    /// The new device, if it has no address of its own; all is as before.
+    pub fn replace(&mut self, mut device: Box<dyn NetDevice>) -> Result<Box<dyn NetDevice>, StartError> {
+        let running = self.running();
+        running.stack.adopt(&mut *device, Instant::now().as_nanos())?;
+        Ok(core::mem::replace(&mut running.device, device))
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.running = None;
+        // A new device may have frames already, and its interrupts may be off.
+        self.network.runtime().unpark();
     }
 }
 

@@ -6,7 +6,7 @@ use crate::sampler::Sampler;
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
-use app::sync::Mutex;
+use app::sync::{Mutex, MutexGuard};
 use core::fmt;
 use drivers_api::{BlockDevice, BlockError, BlockGeometry};
 
@@ -34,6 +34,8 @@ pub enum DiskError {
     InUse,
     /// It fails.
     Io(BlockError),
+    /// The machine that had it is gone: this system was restored on another.
+    Gone,
 }
 
 impl DiskError {
@@ -53,6 +55,7 @@ impl fmt::Display for DiskError {
             Self::InUse => f.write_str(
                 "the disk named by bench.disk has a boot sector or a partition table: it is not overwritten",
             ),
+            Self::Gone => f.write_str("the disk named by bench.disk was another machine's"),
             Self::Io(error) => write!(f, "the disk named by bench.disk fails: {error:?}"),
         }
     }
@@ -79,6 +82,24 @@ pub fn scratch_disk(disk: Result<Disk, DiskError>) -> Result<(), DiskError> {
     let result = checked.as_ref().map(|_| ()).map_err(Clone::clone);
     *DISK.lock() = checked;
     result
+}
+
+/// The disk at rest: no benchmark uses it.
+pub struct HeldDisk(MutexGuard<'static, Result<Disk, DiskError>>);
+
+impl HeldDisk {
+    /// Gives it up, without touching what may be another device by now.
+    pub fn abandon(&mut self) {
+        if let Ok(disk) = &mut *self.0 {
+            disk.abandon();
+            *self.0 = Err(DiskError::Gone);
+        }
+    }
+}
+
+/// Waits until no benchmark uses the disk, and keeps it so.
+pub fn hold_disk() -> HeldDisk {
+    HeldDisk(DISK.lock())
 }
 
 /// Whether a disk may be overwritten, by its size and its first sector.

@@ -149,6 +149,7 @@ impl Device for FakeDisk {
     }
 
     fn halt(&mut self) {}
+    fn abandon(&mut self) {}
 }
 
 impl BlockDevice for FakeDisk {

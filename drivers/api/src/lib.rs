@@ -4,12 +4,14 @@
 #![no_std]
 extern crate alloc;
 
+mod absent;
 mod block;
 #[cfg(feature = "fake")]
 pub mod fake;
 mod lifecycle;
 mod net;
 
+pub use absent::AbsentNet;
 pub use block::{BlockDevice, BlockError, BlockGeometry};
 pub use lifecycle::{Device, DeviceState, ExportedState, LifecycleError, StateKind};
 pub use net::{

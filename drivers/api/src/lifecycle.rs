@@ -60,4 +60,7 @@ pub trait Device: Send {
     fn resume(&mut self) -> Result<(), LifecycleError>;
     /// Resets the device; nothing but dropping is allowed afterwards. Allowed in every state.
     fn halt(&mut self);
+    /// The hardware is gone, and its registers may be another device's: neither this nor dropping touches them. What the driver holds is
+    /// given back when it is dropped. Allowed in every state; nothing but dropping is allowed afterwards.
+    fn abandon(&mut self);
 }

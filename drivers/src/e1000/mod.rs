@@ -307,6 +307,10 @@ impl Device for E1000 {
         }
         self.state = DeviceState::Halted;
     }
+
+    fn abandon(&mut self) {
+        self.state = DeviceState::Halted;
+    }
 }
 
 impl Drop for E1000 {

@@ -75,6 +75,16 @@ impl Function {
         self.command(space, COMMAND_IO | COMMAND_MEMORY | COMMAND_MASTER, 0);
     }
 
+    /// Keeps the function from reading and writing memory, and so from sending messages (PCI 3.0, 6.2.2: bus master).
+    pub fn silence(&self, space: &dyn ConfigSpace) {
+        self.command(space, 0, COMMAND_MASTER);
+    }
+
+    /// Whether it is a bridge, behind which others are.
+    pub fn is_bridge(&self) -> bool {
+        self.class[0] == 6
+    }
+
     /// Forbids the function's line interrupt, as is due with MSI.
     pub fn disable_line(&self, space: &dyn ConfigSpace) {
         self.command(space, COMMAND_INTX_OFF, 0);

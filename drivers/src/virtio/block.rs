@@ -232,6 +232,10 @@ impl Device for VirtioBlock {
         }
         self.state = DeviceState::Halted;
     }
+
+    fn abandon(&mut self) {
+        self.state = DeviceState::Halted;
+    }
 }
 
 impl Drop for VirtioBlock {

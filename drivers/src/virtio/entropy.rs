@@ -132,6 +132,10 @@ impl Device for EntropyDevice {
         }
         self.state = DeviceState::Halted;
     }
+
+    fn abandon(&mut self) {
+        self.state = DeviceState::Halted;
+    }
 }
 
 impl Drop for EntropyDevice {

@@ -309,6 +309,10 @@ impl Device for VirtioNet {
         }
         self.state = DeviceState::Halted;
     }
+
+    fn abandon(&mut self) {
+        self.state = DeviceState::Halted;
+    }
 }
 
 impl Drop for VirtioNet {

@@ -73,6 +73,7 @@ pub(crate) struct Stack {
     blocked_until: Option<u64>,
     /// Our address is still to be announced by ARP.
     announce: bool,
+    slaac: bool,
     random: fn(&mut [u8]),
     max_connections: usize,
     connection_memory: usize,
@@ -92,12 +93,8 @@ impl Stack {
             return Err(StartError::BadAddress);
         }
         let mut output = Output::new(link).ok_or(StartError::OutOfMemory)?;
-        let mut settings = smoltcp::iface::Config::new(HardwareAddress::Ethernet(mac));
-        let mut seed = [0; 8];
-        random(&mut seed);
-        settings.random_seed = u64::from_ne_bytes(seed);
-        settings.slaac = config.ipv6 == Ipv6Config::Auto;
-        let interface = Interface::new(settings, &mut Port::new(device, &mut output), instant(now));
+        let slaac = config.ipv6 == Ipv6Config::Auto;
+        let interface = interface(device, &mut output, slaac, random, now);
         let mut time_wait = VecDeque::new();
         time_wait.try_reserve_exact(TIME_WAIT_LIMIT + 1).map_err(|_| StartError::OutOfMemory)?;
         let mut stack = Self {
@@ -115,12 +112,31 @@ impl Stack {
             wakers: Vec::new(),
             blocked_until: None,
             announce: false,
+            slaac,
             random,
             max_connections: config.max_connections,
             connection_memory: config.connection_memory,
         };
         stack.configure(config, mac);
         Ok(stack)
+    }
+
+    /// Goes on with another device, of any link: with all connections and addresses, but without the neighbors it knew, who are told that
+    /// there is another Ethernet address.
+    pub(crate) fn adopt(&mut self, device: &mut dyn NetDevice, now: u64) -> Result<(), StartError> {
+        let link = device.link();
+        if !EthernetAddress(link.mac.0).is_unicast() {
+            return Err(StartError::BadAddress);
+        }
+        self.output.link = link;
+        // What it knows of its device is fixed when it is made.
+        let mut successor = interface(device, &mut self.output, self.slaac, self.random, now);
+        successor.update_ip_addrs(|addresses| addresses.extend(self.interface.ip_addrs().iter().copied()));
+        self.interface.routes_mut().update(|old| successor.routes_mut().update(|new| *new = old.clone()));
+        self.interface = successor;
+        self.blocked_until = None;
+        self.announce = true;
+        Ok(())
     }
 
     fn configure(&mut self, config: &Config, mac: EthernetAddress) {
@@ -210,6 +226,23 @@ impl Stack {
         (self.random)(&mut bytes);
         u32::from_ne_bytes(bytes)
     }
+}
+
+/// What smoltcp needs for a device.
+fn interface(
+    device: &mut dyn NetDevice,
+    output: &mut Output,
+    slaac: bool,
+    random: fn(&mut [u8]),
+    now: u64,
+) -> Interface {
+    let mac = EthernetAddress(output.link.mac.0);
+    let mut settings = smoltcp::iface::Config::new(HardwareAddress::Ethernet(mac));
+    let mut seed = [0; 8];
+    random(&mut seed);
+    settings.random_seed = u64::from_ne_bytes(seed);
+    settings.slaac = slaac;
+    Interface::new(settings, &mut Port::new(device, output), instant(now))
 }
 
 /// As smoltcp counts: in microseconds.

@@ -69,6 +69,7 @@ impl Device for Fake {
         Ok(())
     }
     fn halt(&mut self) {}
+    fn abandon(&mut self) {}
 }
 
 impl NetDevice for Fake {
