@@ -1,8 +1,12 @@
 //! Finding the devices and giving them to those who use them.
 
 mod disks;
+#[cfg(feature = "vmm")]
+mod restored;
 
 pub use disks::StateDisk;
+#[cfg(feature = "vmm")]
+pub use restored::{Held, Part};
 
 use alloc::boxed::Box;
 use alloc::format;
@@ -13,7 +17,7 @@ use drivers::entropy;
 use drivers::pci::{self, ConfigSpace, Ecam, Function, Ports, Window};
 use drivers::probe::{Attached, Bus, Wake};
 use drivers_api::NetDevice;
-use machine::start::Machine;
+use machine::irq::Irq;
 use machine::sync::SpinLock;
 use net::{Config, Network, Nic};
 use serde::Serialize;
@@ -60,29 +64,41 @@ pub struct ForOperators {
 }
 
 /// Enumerates, starts entropy and networks. Devices that can't be used are named in the log; the system runs without them.
-pub fn start(machine: &Machine, command_line: &'static str) -> ForOperators {
-    let space = config_space(machine);
+pub fn start(command_line: &'static str) -> ForOperators {
+    on_bus(|bus| {
+        start_entropy(bus);
+        let Cards { cards, operators } = Cards::find(bus, command_line);
+        let started: Vec<_> =
+            cards.into_iter().filter_map(|card| start_network(card, command_line)).collect();
+        let network = match operators {
+            Some(Network::Control) => started.contains(&Network::Control).then_some(Network::Control),
+            other => other,
+        };
+        ForOperators { network, state: disks::find(bus, command_line) }
+    })
+}
+
+/// Shows what there is.
+fn on_bus<R>(f: impl FnOnce(&Bus<'_>) -> R) -> R {
+    let space = config_space();
     let functions = pci::enumerate(&*space);
     let mut window = WINDOW;
     for function in &functions {
         log::debug!("pci {} {:04x}:{:04x}", function.address, function.vendor, function.device);
         pci::assign(&*space, function, &mut window);
     }
-    let virtio: Vec<_> = match &machine.acpi {
+    let virtio: Vec<_> = match machine::start::acpi() {
         Some(acpi) => {
             acpi.virtio_mmio.as_slice().iter().map(|each| (each.base, each.length, each.gsi)).collect()
         }
         None => Vec::new(),
     };
-    let bus = Bus { space: &*space, functions: &functions, lines: &lines, virtio: &virtio };
-    start_entropy(&bus);
-    let network = start_networks(&bus, command_line);
-    ForOperators { network, state: disks::find(&bus, command_line) }
+    f(&Bus { space: &*space, functions: &functions, lines: &lines, virtio: &virtio })
 }
 
-fn config_space(machine: &Machine) -> Box<dyn ConfigSpace> {
+fn config_space() -> Box<dyn ConfigSpace> {
     let ecam =
-        machine.acpi.as_ref().and_then(|acpi| acpi.ecam.as_slice().iter().find(|each| each.segment == 0));
+        machine::start::acpi().and_then(|acpi| acpi.ecam.as_slice().iter().find(|each| each.segment == 0));
     match ecam.and_then(|each| Ecam::new(each.base, each.buses.0, each.buses.1)) {
         Some(ecam) => Box::new(ecam),
         None => Box::new(Ports::new()),
@@ -106,90 +122,113 @@ fn start_entropy(bus: &Bus<'_>) {
     log::info!("entropy: {}", entropy::health());
 }
 
-fn start_networks(bus: &Bus<'_>, command_line: &'static str) -> Option<Network> {
-    let cards = bus.network(|| -> (Owner, Wake) {
-        let owner = Owner::default();
-        let woken = owner.clone();
-        let wake = move || {
-            if let Some(network) = woken.get() {
-                network.interrupt();
-            }
-        };
-        (owner, Arc::new(wake))
-    });
-    let mut served = None;
-    let control = match Nic::of_control(command_line) {
-        Ok(None) => {
-            served = Some(Network::Main);
-            None
-        }
-        Ok(Some(nic)) => {
-            let found = nic.find(cards.iter().map(|(card, _)| card.device.link().mac));
-            if found.is_none() {
-                log::error!("there is no network card {nic} for the control network");
-            }
-            found
-        }
-        Err(error) => {
-            log::error!("{error}; there is no control network");
-            None
-        }
-    };
-    let main = (0..cards.len()).find(|number| Some(*number) != control);
-    if main.is_none() {
-        log::warn!("no network card");
-    }
-    for (number, (card, owner)) in cards.into_iter().enumerate() {
-        let network = match Some(number) {
-            this if this == control => Network::Control,
-            this if this == main => Network::Main,
-            _ => {
-                let mac = card.device.link().mac.to_string();
-                log::info!("net{number} is not used: {} {mac}", card.device.name());
-                note(format!("net{number}"), card.device.name(), "idle", mac);
-                continue;
-            }
-        };
-        let started = start_network(network, number, card, &owner, command_line);
-        if started && network == Network::Control {
-            served = Some(Network::Control);
-        }
-    }
-    served
-}
-
-/// Starts a network on its card. False, said in the log, where that fails.
-fn start_network(
+/// A network's card.
+struct Card {
     network: Network,
     number: usize,
     card: Attached<dyn NetDevice>,
-    owner: &Owner,
-    command_line: &'static str,
-) -> bool {
-    let (link, driver) = (card.device.link(), card.device.name());
-    log::info!(
-        "{network} network: net{number}, {driver} {}, MTU {}, {:?}",
-        link.mac,
-        link.mtu,
-        link.offloads
-    );
-    let started =
-        Config::parse(network, command_line).map_err(|error| error.to_string()).and_then(|config| {
-            network.start(card.device, &config, entropy::fill).map_err(|error| error.to_string())
+    owner: Owner,
+}
+
+impl Card {
+    /// Writes down what becomes of it.
+    fn note(&self, state: &'static str) {
+        let (link, driver) = (self.card.device.link(), self.card.device.name());
+        let what = format!("{}, MTU {}, {} network", link.mac, link.mtu, self.network);
+        log::info!(
+            "{} network: net{}, {driver} {}, MTU {}, {:?}",
+            self.network,
+            self.number,
+            link.mac,
+            link.mtu,
+            link.offloads
+        );
+        note(format!("net{}", self.number), driver, state, what);
+    }
+}
+
+/// Which card is for which network.
+struct Cards {
+    cards: Vec<Card>,
+    /// The network that operators are served on, if it starts.
+    operators: Option<Network>,
+}
+
+impl Cards {
+    fn find(bus: &Bus<'_>, command_line: &str) -> Self {
+        let found = bus.network(|| -> (Owner, Wake) {
+            let owner = Owner::default();
+            let woken = owner.clone();
+            let wake = move || {
+                if let Some(network) = woken.get() {
+                    network.interrupt();
+                }
+            };
+            (owner, Arc::new(wake))
         });
-    let what = format!("{}, MTU {}, {network} network", link.mac, link.mtu);
-    note(format!("net{number}"), driver, if started.is_ok() { "active" } else { "idle" }, what);
+        let (operators, control) = match Nic::of_control(command_line) {
+            Ok(None) => (Some(Network::Main), None),
+            Ok(Some(nic)) => {
+                let number = nic.find(found.iter().map(|(card, _)| card.device.link().mac));
+                if number.is_none() {
+                    log::error!("there is no network card {nic} for the control network");
+                }
+                (Some(Network::Control), number)
+            }
+            Err(error) => {
+                log::error!("{error}; there is no control network");
+                (None, None)
+            }
+        };
+        let main = (0..found.len()).find(|number| Some(*number) != control);
+        if main.is_none() {
+            log::warn!("no network card");
+        }
+        let mut cards = Vec::new();
+        for (number, (card, owner)) in found.into_iter().enumerate() {
+            let network = match Some(number) {
+                this if this == control => Network::Control,
+                this if this == main => Network::Main,
+                _ => {
+                    let mac = card.device.link().mac.to_string();
+                    log::info!("net{number} is not used: {} {mac}", card.device.name());
+                    note(format!("net{number}"), card.device.name(), "idle", mac);
+                    continue;
+                }
+            };
+            cards.push(Card { network, number, card, owner });
+        }
+        Self { cards, operators }
+    }
+}
+
+/// Starts a network on its card, and tells which. Where that fails, says so in the log.
+fn start_network(card: Card, command_line: &'static str) -> Option<Network> {
+    let network = card.network;
+    let config = Config::parse(network, command_line).map_err(|error| error.to_string());
+    card.note(if config.is_ok() { "active" } else { "idle" });
+    let Card { card, owner, .. } = card;
+    let started = config.and_then(|config| {
+        network.start(card.device, &config, entropy::fill).map_err(|error| error.to_string())
+    });
     match started {
         Ok(handle) => {
-            // The interrupt stays wired as long as the machine runs.
-            core::mem::forget(card.interrupt);
-            owner.call_once(|| handle);
-            handle.interrupt();
-            true
+            wire(card.interrupt, &owner, handle);
+            Some(network)
         }
         Err(error) => {
             log::error!("{error}; the {network} network stays off");
-            false
+            None
         }
     }
+}
+
+/// The interrupts of the networks' cards.
+static WIRED: SpinLock<Vec<Irq>> = SpinLock::new(Vec::new());
+
+/// From here on a card's interrupt wakes its network.
+fn wire(interrupt: Irq, owner: &Owner, network: net::Handle) {
+    WIRED.lock().push(interrupt);
+    owner.call_once(|| network);
+    network.interrupt();
 }

@@ -47,7 +47,7 @@ fn serve(machine: machine::start::Machine) {
     #[cfg(feature = "vmm")]
     let start_up = monitor::start(&machine);
     let command_line: &'static str = alloc::boxed::Box::leak(machine.command_line.as_str().into());
-    let found = devices::start(&machine, command_line);
+    let found = devices::start(command_line);
     metrics::start(command_line, found.network);
     let free = || machine::frames::statistics().free * machine::paging::PAGE;
     let listeners = apps::APPS.iter().map(|app| app.listeners()).sum();

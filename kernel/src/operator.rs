@@ -10,6 +10,8 @@ mod checkpoint;
 mod devices;
 mod doctor;
 mod host_key;
+#[cfg(feature = "vmm")]
+mod identity;
 mod jobs;
 mod mode;
 #[cfg(feature = "vmm")]
@@ -18,7 +20,11 @@ pub(crate) mod modes;
 #[path = "operator/native.rs"]
 pub(crate) mod modes;
 mod repeat;
+#[cfg(feature = "vmm")]
+mod restore;
 mod status;
+#[cfg(feature = "vmm")]
+mod told;
 mod top;
 mod views;
 
@@ -110,11 +116,18 @@ fn identities(host_key: &[u8; 32], operators: Vec<control::access::Operator>) ->
 /// The operator's side of this machine.
 struct Machine {
     /// What applications are told, and benchmarks.
-    #[cfg_attr(not(feature = "bench"), expect(dead_code, reason = "for benchmarks"))]
+    #[cfg_attr(not(any(feature = "bench", feature = "vmm")), expect(dead_code, reason = "for them"))]
     env: &'static Env,
     /// What lies where in its memory.
     #[cfg(feature = "vmm")]
     map: &'static machine::memory::map::MemoryMap,
+}
+
+#[cfg(feature = "vmm")]
+impl Machine {
+    fn part(&self) -> crate::devices::Part {
+        crate::devices::Part::new(self.env.command_line())
+    }
 }
 
 impl Operator for Machine {
@@ -136,9 +149,13 @@ impl Operator for Machine {
             #[cfg(not(feature = "bench"))]
             Verb::Bench(_) => refuse(output, json, "the benchmarks were left out of this image"),
             #[cfg(feature = "vmm")]
-            Verb::Checkpoint { room } => checkpoint::checkpoint(caller, self.map, *room, output),
+            Verb::Checkpoint { room } => checkpoint::checkpoint(caller, self.map, self.part(), *room, output),
+            #[cfg(feature = "vmm")]
+            Verb::Restore => restore::restore(caller, self.map, self.part(), output),
             #[cfg(not(feature = "vmm"))]
-            Verb::Checkpoint { .. } => refuse(output, json, "the VMM was left out of this image"),
+            Verb::Checkpoint { .. } | Verb::Restore => {
+                refuse(output, json, "the VMM was left out of this image")
+            }
             Verb::JobList => jobs::list(json, output),
             Verb::JobWatch(number) => jobs::follow(*number, jobs::Follower::Watcher, json, output),
             Verb::JobCancel(number) => jobs::cancel(caller, *number, json, output),

@@ -7,6 +7,8 @@ use drivers_api::BlockDevice;
 use gpt::{GptError, Partition};
 use state::{Store, StoreError};
 
+#[cfg(feature = "bench")]
+use super::WIRED;
 use super::note;
 
 /// A disk with a partition for what the machine keeps. Dropped, it is reset: nothing else uses it.
@@ -59,13 +61,21 @@ pub fn find(bus: &Bus<'_>, command_line: &str) -> Option<StateDisk> {
     found
 }
 
+/// Writes down which disks there are. None is read, and none is used.
+#[cfg(feature = "vmm")]
+pub fn note_all(bus: &Bus<'_>) {
+    for (number, disk) in bus.block().iter().enumerate() {
+        let size = format!("{} MiB", disk.device.geometry().sectors >> 11);
+        note(format!("disk{number}"), disk.device.name(), "idle", size);
+    }
+}
+
 /// Gives a disk to the benchmarks, or the name of one that is not there; false if they don't take it.
 #[cfg(feature = "bench")]
 fn measure_with(disk: Result<Attached<dyn BlockDevice>, &str>) -> bool {
     let disk = disk.map_err(|name| bench::DiskError::Missing(name.into()));
     let taken = bench::scratch_disk(disk.map(|Attached { device, interrupt }| {
-        // It stays wired as long as the machine runs.
-        core::mem::forget(interrupt);
+        WIRED.lock().push(interrupt);
         device
     }));
     match &taken {

@@ -37,6 +37,15 @@ pub fn count() {
     GENERATION.fetch_add(1, Ordering::AcqRel);
 }
 
+/// Begins to count anew, in a system that was restored: what the machine that it was before goes on to count, and what another one counts that
+/// was restored from the same checkpoint, is never taken for a generation of this one. 65,536 times the second since 1970, at least.
+#[cfg(feature = "vmm")]
+pub fn begin_anew() {
+    const EACH_SECOND: u64 = 1 << 16;
+    let now = machine::time::wall_clock().as_secs() * EACH_SECOND;
+    GENERATION.store(now.max(generation() + 1), Ordering::Release);
+}
+
 const BUSY: &str = "busy: another change is being made";
 
 /// Begins what changes the state while nobody else does. A change that is being made is waited for, and then it is refused, as a

@@ -1,31 +1,30 @@
 //! A checkpoint of the running machine, as a job: memory is frozen in guest mode, read while the system writes on, and streamed to
 //! whoever asked. What is in one: `kernel/doc/checkpoint.md`.
 
-use super::jobs::{self, Belt, Cancelled, Follower, Handle};
-use super::{changes, refuse};
+use super::jobs::belt::Outward;
+use super::jobs::{self, Cancelled, Follower, Handle};
+use super::told::Told;
+use super::{changes, identity, refuse};
+use crate::devices::{Held, Part};
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
-use checkpoint::{
-    Features, Frames, Header, MIN_CHUNK, Manifest, Map, Region, RegionKind, Register, Sink, Totals, Vendor,
-    Word, WriteError, Writer,
-};
+use checkpoint::{Frames, Header, MIN_CHUNK, Manifest, Sink, Totals, WriteError, Writer};
 use control::jobs::{Said, State};
 use control::request::LONGEST;
-use core::arch::x86_64::__cpuid_count;
 use core::fmt;
 use core::ops::Range;
 use machine::dma::DmaRegion;
+use machine::journal::EVENTS;
 use machine::memory::frames::Taken;
-use machine::memory::map::{self, MemoryMap};
+use machine::memory::map::MemoryMap;
 use machine::paging::{PAGE, image_bounds};
-use machine::state::{Hardware, Privileged, Register as Control};
 use machine::thread::{self, Builder, Priority};
 use machine::time::{self, Instant};
 use machine::{cpu, frames};
-use mode::bare::{FreezeError, Returned, Snapshot, SnapshotError, freeze, monitor, request};
+use mode::bare::{FreezeError, Party, Returned, Snapshot, SnapshotError, freeze, monitor, request};
 use mode::{Outcome, Phase};
 use net::ssh::{Caller, Output};
 use x86defs::state::CpuState;
@@ -40,8 +39,6 @@ const PIECE: usize = 64 * 1024;
 /// For copies of what is written meanwhile: a share of what is free, and at least so many bytes.
 const ROOM_SHARE: u64 = 8;
 const LEAST_ROOM: u64 = 8 << 20;
-/// Progress is told so many times at most.
-const TOLD: u64 = 50;
 
 /// Why there is no checkpoint.
 #[derive(Debug)]
@@ -96,28 +93,45 @@ impl From<WriteError<Cancelled>> for Fault {
 pub fn checkpoint(
     caller: &Caller,
     map: &'static MemoryMap,
+    part: Part,
     room: Option<u64>,
     output: &mut dyn Output,
 ) -> u8 {
     if let Err(unavailable) = monitor() {
         return refuse(output, false, &unavailable.to_string());
     }
-    let belt = Arc::new(Belt::new());
+    let belt = Arc::new(Outward::new());
     let end = Arc::clone(&belt);
-    let work = move |handle: &Handle| work(handle, &end, map, room);
+    let work = move |handle: &Handle| work(handle, &end, map, part, room);
     match jobs::start(caller, "checkpoint", true, Builder::new("checkpoint"), work) {
-        Ok(job) => jobs::follow_belt(job, Follower::Owner, &belt, false, output),
+        Ok(job) => jobs::follow_with(job, Follower::Owner, &*belt, false, output),
         Err(why) => refuse(output, false, &why),
     }
 }
 
+/// What is at rest while the machine stands still, and put in order by a system that was restored.
+struct Machine(Part);
+
+impl Party for Machine {
+    type Held = Held;
+
+    fn hold(&self) -> Held {
+        self.0.hold()
+    }
+
+    fn restored(&self, held: &mut Held) {
+        changes::begin_anew();
+        self.0.find(held);
+    }
+}
+
 /// In guest mode, and back to the mode it was in.
-fn work(handle: &Handle, belt: &Belt, map: &MemoryMap, room: Option<u64>) -> State {
+fn work(handle: &Handle, belt: &Outward, map: &MemoryMap, part: Part, room: Option<u64>) -> State {
     let entered = match request(Some(Phase::Guest), LONGEST) {
         Ok(outcome) => outcome == Outcome::Switched,
         Err(error) => return State::Failed(error.to_string()),
     };
-    let taken = take(handle, belt, map, room);
+    let taken = take(handle, belt, map, part, room);
     // It was low while pages were sent.
     thread::set_priority(Priority::Normal);
     if entered && let Err(error) = request(Some(Phase::Native), LONGEST) {
@@ -134,15 +148,24 @@ fn work(handle: &Handle, belt: &Belt, map: &MemoryMap, room: Option<u64>) -> Sta
 }
 
 /// What becomes of it, in words.
-fn take(handle: &Handle, belt: &Belt, map: &MemoryMap, room: Option<u64>) -> Result<String, Fault> {
+fn take(
+    handle: &Handle,
+    belt: &Outward,
+    map: &MemoryMap,
+    part: Part,
+    room: Option<u64>,
+) -> Result<String, Fault> {
     // What is fetched goes to exempt memory, which has to be there before.
     let mut buffer = DmaRegion::new(FETCHED).ok_or(Fault::Memory)?;
-    let (features, map, image) = (features()?, map_of(map)?, identity());
+    let (features, map, image) = (identity::features()?, identity::map(map)?, identity::image());
     let free = frames::statistics().free * PAGE;
     let room = room.unwrap_or((free / ROOM_SHARE).max(LEAST_ROOM));
-    let snapshot = match freeze(room, LONGEST, &())? {
+    let snapshot = match freeze(room, LONGEST, &Machine(part))? {
         Returned::GoOn(snapshot) => snapshot,
-        Returned::Restored => return Ok("restored".to_string()),
+        Returned::Restored => {
+            EVENTS.push("restored", format_args!("from a checkpoint, generation {}", changes::generation()));
+            return Ok("restored".to_string());
+        }
     };
     // After the freeze: no clock that was read before is ahead of it.
     let (monotonic, wall) = (Instant::now().as_nanos(), time::wall_clock().as_nanos());
@@ -154,10 +177,7 @@ fn take(handle: &Handle, belt: &Belt, map: &MemoryMap, room: Option<u64>) -> Res
         base: None,
         generation: changes::generation(),
         image,
-        vendor: match monitor().map_err(FreezeError::Unavailable)?.vendor() {
-            vmm::Vendor::Svm => Vendor::Amd,
-            vmm::Vendor::Vmx => Vendor::Intel,
-        },
+        vendor: identity::vendor().map_err(FreezeError::Unavailable)?,
         cpus: cpu::count() as u32,
         monotonic,
         wall: u64::try_from(wall).unwrap_or(0),
@@ -169,7 +189,7 @@ fn take(handle: &Handle, belt: &Belt, map: &MemoryMap, room: Option<u64>) -> Res
     let ranges = frames.ranges().to_vec();
     let sent = Sent { handle, belt, gathered: Vec::new(), bytes: 0 };
     let mut writer = Writer::begin(sent, Manifest { header, features, map, cpus, frames }, None, CHUNK)?;
-    let mut progress = Told { handle, done: 0, of: pages, told: 0 };
+    let mut progress = Told::new(handle, pages);
     for range in ranges {
         let mut first = range.first;
         while first < range.end() {
@@ -191,29 +211,10 @@ fn take(handle: &Handle, belt: &Belt, map: &MemoryMap, room: Option<u64>) -> Res
     Ok(format!("{} bytes: {pages} pages, {zero} more are zero; stopped for {nanos} ns", sent.bytes))
 }
 
-/// Tells how much has been read, in mebibytes, not too often.
-struct Told<'a> {
-    handle: &'a Handle,
-    done: u64,
-    of: u64,
-    told: u64,
-}
-
-impl Told<'_> {
-    fn more(&mut self, pages: u64) {
-        self.done += pages;
-        let step = self.done * TOLD / self.of;
-        if step > self.told {
-            self.told = step;
-            self.handle.progress((self.done >> 8) as usize, (self.of >> 8) as usize, "MiB of memory");
-        }
-    }
-}
-
 /// Bytes on their way to the client, gathered to larger pieces.
 struct Sent<'a> {
     handle: &'a Handle,
-    belt: &'a Belt,
+    belt: &'a Outward,
     gathered: Vec<u8>,
     /// All that were written.
     bytes: u64,
@@ -274,58 +275,4 @@ fn in_use(snapshot: &Snapshot, buffer: &mut DmaRegion) -> Result<Frames, Fault> 
         at = end;
     }
     Ok(Frames::of(used, snapshot.left_out().collect())?)
-}
-
-fn map_of(map: &MemoryMap) -> Result<Map, checkpoint::Error> {
-    let mut told = Map::new();
-    for region in map.iter() {
-        let kind = match region.kind {
-            map::RegionKind::Usable => RegionKind::Memory,
-            map::RegionKind::Kernel => RegionKind::Image,
-            map::RegionKind::Reserve => RegionKind::Reserve,
-            _ => RegionKind::Other,
-        };
-        told.push(Region { start: region.start, end: region.end, kind })?;
-    }
-    Ok(told)
-}
-
-/// What this CPU shows the system, but what a VMM adds or takes away: MONITOR, VMX, OSXSAVE, a hypervisor; SVM.
-#[expect(unsafe_code, reason = "a register is read")]
-fn features() -> Result<Features, checkpoint::Error> {
-    const OSXSAVE: u32 = 1 << 27;
-    const VMM_LEAF_1: u32 = 1 << 3 | 1 << 5 | OSXSAVE | 1 << 31;
-    const SVM: u32 = 1 << 2;
-    let mut features = Features::new();
-    let mut add = |leaf, subleaf, register, bits: u64| match bits {
-        0 => Ok(()),
-        bits => features.push(Word { leaf, subleaf, register, bits }),
-    };
-    let leaf = __cpuid_count(1, 0);
-    if leaf.ecx & OSXSAVE != 0 {
-        // SAFETY: only read.
-        let cpu = unsafe { Hardware::new() };
-        add(0, 0, Register::Xcr0, cpu.read(Control::Xcr0))?;
-    }
-    add(1, 0, Register::Ecx, (leaf.ecx & !VMM_LEAF_1).into())?;
-    add(1, 0, Register::Edx, leaf.edx.into())?;
-    if __cpuid_count(0, 0).eax >= 7 {
-        let leaf = __cpuid_count(7, 0);
-        add(7, 0, Register::Ebx, leaf.ebx.into())?;
-        add(7, 0, Register::Ecx, leaf.ecx.into())?;
-        add(7, 0, Register::Edx, leaf.edx.into())?;
-    }
-    let leaf = __cpuid_count(0x8000_0001, 0);
-    add(0x8000_0001, 0, Register::Ecx, (leaf.ecx & !SVM).into())?;
-    add(0x8000_0001, 0, Register::Edx, leaf.edx.into())?;
-    Ok(features)
-}
-
-/// The image's, from its text and constants.
-#[expect(unsafe_code, reason = "the image is there to be read")]
-fn identity() -> [u8; 32] {
-    let [start, _, constants_end, _] = image_bounds();
-    // SAFETY: mapped for reading, and nobody writes it.
-    let bytes = unsafe { core::slice::from_raw_parts(start as *const u8, (constants_end - start) as usize) };
-    checkpoint::identity(bytes)
 }

@@ -1,6 +1,12 @@
 //! Jobs: what takes its time runs on a thread of its own, is told of, watched and cancelled. The bookkeeping is
 //! [`control::jobs`].
 
+#[cfg(feature = "vmm")]
+pub mod belt;
+mod load;
+
+pub use load::Load;
+
 use super::{changes, line, refuse, show};
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -25,6 +31,12 @@ const LOOK: Duration = Duration::from_millis(200);
 pub struct Handle(u64);
 
 impl Handle {
+    /// That of a job by its number.
+    #[cfg(feature = "vmm")]
+    pub fn of(job: u64) -> Self {
+        Self(job)
+    }
+
     /// It is so far.
     pub fn progress(&self, done: usize, of: usize, step: &str) {
         JOBS.lock().progress(self.0, Progress { done, of, step: step.to_string() });
@@ -49,16 +61,16 @@ impl Handle {
         CHANGED.notify_all();
     }
 
-    /// Waits until something is so; whether it is, or the job is to end.
+    /// Waits until something is so, of which this job is [woken](Self::wake), or it is to end: then it is an error.
     #[cfg(feature = "vmm")]
-    fn wait_for(&self, ready: impl Fn() -> bool) -> bool {
+    fn wait_for<R>(&self, mut ready: impl FnMut() -> Option<R>) -> Result<R, Cancelled> {
         let mut jobs = JOBS.lock();
         loop {
             if jobs.is_cancelled(self.0) {
-                return false;
+                return Err(Cancelled);
             }
-            if ready() {
-                return true;
+            if let Some(result) = ready() {
+                return Ok(result);
             }
             jobs = CHANGED.wait(jobs);
         }
@@ -66,43 +78,22 @@ impl Handle {
 
     /// Waits until a time, or until it is to end.
     pub fn wait_until(&self, time: Instant) {
+        self.wait_until_or(time, || false);
+    }
+
+    /// The same, or until something is so, of which this job is [woken](Self::wake).
+    fn wait_until_or(&self, time: Instant, ready: impl Fn() -> bool) {
         let mut jobs = JOBS.lock();
-        while !jobs.is_cancelled(self.0) && Instant::now() < time {
+        while !jobs.is_cancelled(self.0) && !ready() && Instant::now() < time {
             (jobs, _) = CHANGED.wait_until(jobs, time);
         }
     }
 }
 
-/// On which bytes go from a job to whoever began it, a piece at a time.
-pub struct Belt(Mutex<Option<Vec<u8>>>);
-
 /// The job is to end.
 #[cfg(feature = "vmm")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cancelled;
-
-impl Belt {
-    /// With nothing on it.
-    pub const fn new() -> Self {
-        Self(Mutex::new(None))
-    }
-
-    /// Puts a piece on it, and waits until it was taken off.
-    #[cfg(feature = "vmm")]
-    pub fn put(&self, handle: &Handle, piece: Vec<u8>) -> Result<(), Cancelled> {
-        *self.0.lock() = Some(piece);
-        handle.wake();
-        if handle.wait_for(|| self.0.lock().is_none()) { Ok(()) } else { Err(Cancelled) }
-    }
-
-    fn is_empty(&self) -> bool {
-        self.0.lock().is_none()
-    }
-
-    fn take(&self) -> Option<Vec<u8>> {
-        self.0.lock().take()
-    }
-}
 
 /// The job that changes the machine's state, if one does.
 pub fn exclusive() -> Option<u64> {
@@ -247,12 +238,12 @@ struct News {
 }
 
 /// The news of a job after so many pieces and this progress; waits a little for them.
-fn news(number: u64, told: usize, before: &Progress, belt: &Belt) -> Option<News> {
+fn news(number: u64, told: usize, before: &Progress, load: &impl Load) -> Option<News> {
     let mut jobs = JOBS.lock();
     for looks_again in [true, false] {
         let job = jobs.job(number).ok()?;
         let is_new =
-            job.said.len() > told || job.progress != *before || job.state.is_end() || !belt.is_empty();
+            job.said.len() > told || job.progress != *before || job.state.is_end() || load.is_ready();
         if is_new || !looks_again {
             let said = job.said.get(told..).unwrap_or_default().to_vec();
             let (progress, state, lost) = (job.progress.clone(), job.state.clone(), job.lost);
@@ -265,14 +256,20 @@ fn news(number: u64, told: usize, before: &Progress, belt: &Belt) -> Option<News
 
 /// Tells what a job says until its end: results on standard output, progress and remarks on standard error.
 pub fn follow(number: u64, follower: Follower, json: bool, output: &mut dyn Output) -> u8 {
-    follow_belt(number, follower, &Belt::new(), json, output)
+    follow_with(number, follower, &(), json, output)
 }
 
-/// The same of a job that also puts bytes on a belt: for standard output.
-pub fn follow_belt(number: u64, follower: Follower, belt: &Belt, json: bool, output: &mut dyn Output) -> u8 {
+/// The same of a job that also has something carried.
+pub fn follow_with(
+    number: u64,
+    follower: Follower,
+    load: &impl Load,
+    json: bool,
+    output: &mut dyn Output,
+) -> u8 {
     let (mut told, mut before) = (0, Progress::default());
     loop {
-        let Some(News { said, progress, state, lost }) = news(number, told, &before, belt) else {
+        let Some(News { said, progress, state, lost }) = news(number, told, &before, load) else {
             return refuse(output, json, &format!("there is no job {number}"));
         };
         told += said.len();
@@ -281,14 +278,13 @@ pub fn follow_belt(number: u64, follower: Follower, belt: &Belt, json: bool, out
             Said::Result { text, .. } => output.out(text),
             Said::Remark(text) => output.err(&format!("{text}\n")),
         });
-        if let Some(piece) = belt.take() {
-            Handle(number).wake();
-            telling = telling.and_then(|()| output.bytes(&piece));
-        }
         if progress != before {
             let Progress { done, of, step } = &progress;
             telling = telling.and_then(|()| output.err(&format!("[{done}/{of}] {step}\n")));
             before = progress;
+        }
+        if !state.is_end() {
+            telling = telling.and_then(|()| load.carry(&Handle(number), output));
         }
         if telling.is_err() || output.is_gone() {
             if follower == Follower::Owner {
@@ -303,6 +299,9 @@ pub fn follow_belt(number: u64, follower: Follower, belt: &Belt, json: bool, out
                 let _ = output.err(&format!("{lost} pieces of what it said were not kept\n"));
             }
             return conclude(number, follower, state, json, output);
+        }
+        if load.is_over() {
+            return exit::DONE;
         }
     }
 }

@@ -48,6 +48,12 @@ pub const VERBS: &[(&str, &str, Role, &str)] = &[
         Role::Operate,
         "write a checkpoint of the running machine to standard output, as a job that ends with its client",
     ),
+    (
+        "restore",
+        "",
+        Role::Admin,
+        "read a checkpoint from standard input and go on as the machine that was frozen, which ends all that this one does",
+    ),
     ("job list", "", Role::Observe, "what runs in the background"),
     ("job watch", "ID", Role::Observe, "a job's progress and results, until its end"),
     ("job cancel", "ID", Role::Operate, "end a job"),
@@ -146,6 +152,8 @@ pub enum Verb {
         /// Bytes of memory for copies of what is written meanwhile, whole mebibytes up to [`MOST_ROOM`]; else the machine chooses.
         room: Option<u64>,
     },
+    /// Read a checkpoint, and become the machine that it is of.
+    Restore,
     /// Tell the jobs.
     JobList,
     /// Tell a job's progress.
@@ -204,6 +212,7 @@ impl Verb {
             | Self::JobCancel(_)
             | Self::Bench(_)
             | Self::Checkpoint { .. } => Role::Operate,
+            Self::Restore => Role::Admin,
             _ => Role::Observe,
         }
     }
@@ -367,6 +376,9 @@ impl FromStr for Request {
             Some("top") => Verb::Top { once: words.flag("--once") },
             Some("bench") => bench(&mut words)?,
             Some("checkpoint") => checkpoint(&mut words, json)?,
+            // What it says in the end another machine would have to say.
+            Some("restore") if json => return Err(UsageError::Value("there is no --json for restore")),
+            Some("restore") => Verb::Restore,
             Some("job") => job(&mut words)?,
             Some("device") => match words.word() {
                 None | Some("list") => Verb::DeviceList,

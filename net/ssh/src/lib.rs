@@ -14,7 +14,7 @@ extern crate alloc;
 mod output;
 mod session;
 
-pub use output::{Gone, Output};
+pub use output::{AtEnd, Gone, Output};
 pub use session::{End, serve};
 
 use alloc::string::String;

@@ -1,12 +1,13 @@
 //! One connection, from the greeting to its end.
 
 use crate::output::{Output, Pipes};
-use crate::{Caller, Identities, Line, Operator, PACKET, Phase, Random, TRIES, exit};
+use crate::{AtEnd, Caller, Identities, Line, Operator, PACKET, Phase, Random, TRIES, exit};
 use alloc::string::{String, ToString};
+use alloc::vec::Vec;
 use alloc::{format, vec};
 use control::Role;
 use control::request::{MAX_COMMAND, Request, UsageError};
-use core::cell::Cell;
+use core::cell::{Cell, RefCell};
 use core::convert::Infallible;
 use core::pin::pin;
 use core::task::{Context, Poll, Waker};
@@ -137,6 +138,7 @@ pub fn serve<S: Read + Write>(
     operator: &dyn Operator,
 ) -> End {
     let Line { stream, phase, is_gone } = line;
+    let at_end: RefCell<Vec<AtEnd>> = RefCell::default();
     let mut buffer = vec![0; PACKET];
     let server = Server { stream, phase, identities, random: Source(random), tries: 0 };
     let mut transport = Transport::new(&mut buffer, server);
@@ -146,7 +148,7 @@ pub fn serve<S: Read + Write>(
         phase.set(Phase::Command);
         commands += 1;
         let (caller, said) = (channel.user(), channel.request());
-        let mut pipes = Pipes { channel, gone: false, peer_is_gone: is_gone };
+        let mut pipes = Pipes { channel, gone: false, peer_is_gone: is_gone, at_end: &at_end };
         let status = match said {
             zssh::Request::Exec(command) => command_line(&caller, &command, operator, &mut pipes),
             zssh::Request::Shell => welcome(&caller, operator, &mut pipes),
@@ -156,6 +158,7 @@ pub fn serve<S: Read + Write>(
         }
         phase.set(Phase::Idle);
     }
+    at_end.take().into_iter().for_each(|f| f());
     if commands == 0 { End::Stranger } else { End::Operator(commands) }
 }
 

@@ -13,7 +13,7 @@ fn all_reasons_come_at_once() {
     // More of everything does no harm.
     let mut more = features.clone();
     more.push(Word { leaf: 0x8000_0008, subleaf: 0, register: Register::Ebx, bits: 1 }).unwrap();
-    assert_eq!(refusals(&checkpoint, &Machine { features: &more, cpus: 8, ..twin }), []);
+    assert_eq!(refusals(&checkpoint, &Machine { features: &more, ..twin }), []);
 
     let mut small = Map::new();
     for (start, end, kind) in [
@@ -42,4 +42,16 @@ fn all_reasons_come_at_once() {
             "32 frames from 0x110000 on are where the VMM is",
         ]
     );
+
+    // Memory that was free, and none that was in use, is not here.
+    checkpoint.header.base = None;
+    let mut less = Map::new();
+    for each in map.regions() {
+        let kind = if each.start == UPPER * 4096 { RegionKind::Other } else { each.kind };
+        less.push(Region { kind, ..*each }).unwrap();
+    }
+    checkpoint.frames = frames(&kinds[..2]);
+    assert_eq!(refusals(&checkpoint, &Machine { map: &less, ..twin }), [Refusal::Lost(UPPER)]);
+    let found = refusals(&checkpoint, &Machine { cpus: 3, ..twin });
+    assert_eq!(found, [Refusal::Cpus { needed: 2, here: 3 }]);
 }

@@ -72,6 +72,7 @@ fn what_may_be_said() {
 #[test]
 fn a_checkpoint_has_room_and_no_json() {
     assert_eq!(verb("checkpoint"), Verb::Checkpoint { room: None });
+    assert_eq!(verb("restore"), Verb::Restore);
     assert_eq!(verb("checkpoint --room 8"), Verb::Checkpoint { room: Some(8 << 20) });
     assert_eq!(verb("checkpoint --room=1048576"), Verb::Checkpoint { room: Some(MOST_ROOM) });
 }
@@ -110,6 +111,8 @@ fn all_else_is_refused() {
         "checkpoint --room 0",
         "checkpoint --room 1048577",
         "checkpoint app.qsc",
+        "restore app.qsc",
+        "restore --json",
         "job watch",
         "job watch x",
         "job start",

@@ -1,0 +1,86 @@
+//! The devices across a freeze and a restore: at rest while the machine stands still, found anew by a system that is on another machine.
+
+use alloc::boxed::Box;
+use alloc::string::ToString;
+use drivers_api::AbsentNet;
+use machine::{irq, start};
+use net::Network;
+
+use super::{Card, Cards, FOUND, WIRED, disks, on_bus, start_entropy, wire};
+
+/// The devices' part in a freeze, and in what comes of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Part {
+    command_line: &'static str,
+}
+
+/// No device is in use as long as this lives.
+pub struct Held {
+    networks: [Option<net::Held>; Network::ALL.len()],
+    #[cfg(feature = "bench")]
+    scratch: bench::HeldDisk,
+}
+
+impl Part {
+    /// Of the machine that was started with this command line.
+    pub fn new(command_line: &'static str) -> Self {
+        Self { command_line }
+    }
+
+    /// Waits until no device is in use.
+    pub fn hold(&self) -> Held {
+        Held {
+            networks: Network::ALL.map(Network::hold),
+            #[cfg(feature = "bench")]
+            scratch: bench::hold_disk(),
+        }
+    }
+
+    /// Resets all devices, and keeps them from memory: nothing but this machine's CPUs reads or writes any, until they are found anew. They are
+    /// held.
+    pub fn silence(&self, held: &mut Held) {
+        for network in held.networks.iter_mut().flatten() {
+            network.device().halt();
+        }
+        on_bus(|bus| {
+            for function in bus.functions.iter().filter(|function| !function.is_bridge()) {
+                function.silence(bus.space);
+            }
+        });
+    }
+
+    /// Finds the devices anew: those that were known are not touched any more. Interrupts may be off.
+    pub fn find(&self, held: &mut Held) {
+        if let Some(madt) = start::acpi().and_then(|acpi| acpi.madt.as_ref()) {
+            irq::restart(madt);
+        }
+        WIRED.lock().clear();
+        FOUND.lock().clear();
+        for network in held.networks.iter_mut().flatten() {
+            let gone = Box::new(AbsentNet(network.device().link()));
+            let mut old = network.replace(gone).expect("it has the old one's address");
+            old.abandon();
+        }
+        #[cfg(feature = "bench")]
+        held.scratch.abandon();
+        on_bus(|bus| {
+            start_entropy(bus);
+            for card in Cards::find(bus, self.command_line).cards {
+                give(card, held);
+            }
+            disks::note_all(bus);
+        });
+    }
+}
+
+/// Gives a card to its network, if that runs.
+fn give(card: Card, held: &mut Held) {
+    let network = held.networks.iter_mut().flatten().find(|held| held.network() == card.network);
+    let Some(network) = network else { return card.note("idle") };
+    card.note("active");
+    let Card { network: of, card, owner, .. } = card;
+    match network.replace(card.device) {
+        Ok(_absent) => wire(card.interrupt, &owner, network.handle()),
+        Err(error) => log::error!("{}; the {of} network has no card", error.to_string()),
+    }
+}

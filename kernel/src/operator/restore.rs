@@ -1,0 +1,195 @@
+//! A checkpoint from a client, and this machine goes on as the one that was frozen. Nothing of this one is touched until all has come and is
+//! whole, and fits. How: `kernel/doc/checkpoint.md`.
+
+mod places;
+
+use super::jobs::belt::Inward;
+use super::jobs::{self, Cancelled, Follower, Handle};
+use super::told::Told;
+use super::{identity, refuse};
+use crate::devices::Part;
+use alloc::boxed::Box;
+use alloc::string::{String, ToString};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use checkpoint::{Event, Manifest, ReadError, Reader, Source, Stream, refusals};
+use control::jobs::{Said, State};
+use control::request::LONGEST;
+use core::fmt;
+use core::time::Duration;
+use machine::cpu;
+use machine::memory::map::MemoryMap;
+use machine::thread::Builder;
+use machine::time::Instant;
+use mode::bare::{self, RequestError, RestoreError, monitor, request};
+use mode::{Outcome, Phase};
+use net::ssh::{Caller, Output};
+use places::{Misfit, Places, Plan};
+use vmm::monitor::BuildError;
+
+/// How long a client has to hang up, once it is told that its checkpoint takes over.
+const FAREWELL: Duration = Duration::from_secs(3);
+
+/// Why this machine goes on as it was.
+#[derive(Debug)]
+enum Fault {
+    Cancelled,
+    Unavailable(BuildError),
+    Read(checkpoint::Error),
+    /// All reasons.
+    Refused(Vec<String>),
+    Misfit(Misfit),
+    Mode(RequestError),
+    Restore(RestoreError),
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cancelled => f.write_str("cancelled"),
+            Self::Unavailable(error) => error.fmt(f),
+            Self::Read(error) => error.fmt(f),
+            Self::Refused(reasons) => write!(f, "this machine can't go on from it: {}", reasons.join("; ")),
+            Self::Misfit(error) => error.fmt(f),
+            Self::Mode(error) => error.fmt(f),
+            Self::Restore(error) => error.fmt(f),
+        }
+    }
+}
+
+impl From<ReadError<Cancelled>> for Fault {
+    fn from(error: ReadError<Cancelled>) -> Self {
+        match error {
+            ReadError::Format(error) => Self::Read(error),
+            ReadError::Source(Cancelled) => Self::Cancelled,
+        }
+    }
+}
+
+impl From<checkpoint::Error> for Fault {
+    fn from(error: checkpoint::Error) -> Self {
+        Self::Read(error)
+    }
+}
+
+impl From<Misfit> for Fault {
+    fn from(error: Misfit) -> Self {
+        Self::Misfit(error)
+    }
+}
+
+/// Takes a checkpoint from the caller, who is let go when it is sure that this machine is able to go on from it.
+pub fn restore(caller: &Caller, map: &'static MemoryMap, part: Part, output: &mut dyn Output) -> u8 {
+    if let Err(unavailable) = monitor() {
+        return refuse(output, false, &unavailable.to_string());
+    }
+    let belt = Arc::new(Inward::new());
+    let end = Arc::clone(&belt);
+    let work = move |handle: &Handle| match work(handle, &end, map, part) {
+        Fault::Cancelled => State::Cancelled,
+        fault => State::Failed(fault.to_string()),
+    };
+    match jobs::start(caller, "restore", true, Builder::new("restore"), work) {
+        Ok(job) => {
+            let client = Arc::clone(&belt);
+            output.at_end(Box::new(move || client.client_is_gone(&Handle::of(job))));
+            jobs::follow_with(job, Follower::Owner, &*belt, false, output)
+        }
+        Err(why) => refuse(output, false, &why),
+    }
+}
+
+/// Why nothing has come of it.
+fn work(handle: &Handle, belt: &Inward, map: &MemoryMap, part: Part) -> Fault {
+    let plan = match receive(handle, belt, map) {
+        Ok(plan) => plan,
+        Err(fault) => return fault,
+    };
+    let entered = match request(Some(Phase::Guest), LONGEST) {
+        Ok(outcome) => outcome == Outcome::Switched,
+        Err(error) => return Fault::Mode(error),
+    };
+    if handle.is_cancelled() {
+        leave(entered);
+        return Fault::Cancelled;
+    }
+    handle.say(Said::Remark(
+        "all has come and is whole: this machine goes on as the one that was frozen".to_string(),
+    ));
+    belt.dismiss(handle, Instant::now().saturating_add(FAREWELL));
+    log::info!("control: taken over by a checkpoint");
+    let mut held = part.hold();
+    part.silence(&mut held);
+    let error = bare::restore(plan.address(), LONGEST);
+    part.find(&mut held);
+    drop(held);
+    leave(entered);
+    Fault::Restore(error)
+}
+
+fn leave(entered: bool) {
+    if entered && let Err(error) = request(Some(Phase::Native), LONGEST) {
+        log::error!("the machine stays in guest mode: {error}");
+    }
+}
+
+/// Pieces that have come, one after another.
+struct Received<'a> {
+    handle: &'a Handle,
+    belt: &'a Inward,
+    piece: Vec<u8>,
+    /// How much of the piece has been read.
+    read: usize,
+}
+
+impl Source for Received<'_> {
+    type Error = Cancelled;
+
+    fn read(&mut self, bytes: &mut [u8]) -> Result<usize, Cancelled> {
+        if self.read == self.piece.len() {
+            (self.piece, self.read) = (self.belt.get(self.handle)?, 0);
+        }
+        let left = &self.piece[self.read..];
+        let count = left.len().min(bytes.len());
+        bytes[..count].copy_from_slice(&left[..count]);
+        self.read += count;
+        Ok(count)
+    }
+}
+
+/// Puts all that comes where it stays, or near.
+fn receive(handle: &Handle, belt: &Inward, map: &MemoryMap) -> Result<Plan, Fault> {
+    let source = Received { handle, belt, piece: Vec::new(), read: 0 };
+    let mut stream = Stream::new(source, Reader::new(None))?;
+    let Some(Event::Manifest(manifest)) = stream.event()? else {
+        return Err(Fault::Refused(Vec::from(["it has no manifest".to_string()])));
+    };
+    compare(manifest, map)?;
+    let mut places = Places::find(manifest)?;
+    let mut progress = Told::new(handle, places.pages());
+    while let Some(event) = stream.event()? {
+        if let Event::Pages(pages) = event {
+            for piece in pages.pieces() {
+                places.put(piece)?;
+                progress.more(piece.count().into());
+            }
+        }
+        if handle.is_cancelled() {
+            return Err(Fault::Cancelled);
+        }
+    }
+    Ok(places.plan()?)
+}
+
+/// Whether this machine can go on from it.
+fn compare(manifest: &Manifest, map: &MemoryMap) -> Result<(), Fault> {
+    let here = checkpoint::Machine {
+        image: identity::image(),
+        vendor: identity::vendor().map_err(Fault::Unavailable)?,
+        features: &identity::features()?,
+        cpus: cpu::count() as u32,
+        map: &identity::map(map)?,
+    };
+    let reasons: Vec<_> = refusals(manifest, &here).iter().map(ToString::to_string).collect();
+    if reasons.is_empty() { Ok(()) } else { Err(Fault::Refused(reasons)) }
+}
