@@ -2,10 +2,12 @@
 
 mod client;
 mod keys;
+mod restore;
 mod session;
 mod target;
 
 pub use client::{Answer, CONNECT, ControlError, SSH_FAILED, command, ssh};
 pub use keys::{KeyError, Keys, operators};
+pub use restore::{RestoreError, restore};
 pub use session::Session;
 pub use target::{SERVICE, Target, TargetError, resolve};

@@ -54,6 +54,8 @@ pub enum Error {
     #[error(transparent)]
     Key(#[from] control::KeyError),
     #[error(transparent)]
+    Restore(#[from] control::RestoreError),
+    #[error(transparent)]
     Checkpoint(#[from] checkpoint::CheckpointError),
     #[error(transparent)]
     Disk(#[from] disk::DiskError),
@@ -87,6 +89,7 @@ impl Error {
             Error::Config(_) | Error::Workspace(workspace::WorkspaceError::UnknownApp { .. }) => {
                 ExitCode::Usage
             }
+            Error::Restore(error) => error.exit_code(),
             Error::State(state::StateError::BadName(_)) => ExitCode::Usage,
             Error::Control(error) if error.is_outcome_unknown() => ExitCode::Unknown,
             Error::Bench(error) if matches!(**error, bench::BenchError::Icount(_)) => ExitCode::Usage,

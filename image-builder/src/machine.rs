@@ -50,6 +50,9 @@ pub enum MachineError {
     Io { what: String, error: io::Error },
 }
 
+/// The line that says that a restored system goes on.
+pub const RESTORED: &str = "restored: goes on from a checkpoint";
+
 /// A running machine. Dropping it ends it and removes its files, unless it was detached.
 #[derive(Debug)]
 pub struct Machine {
@@ -141,15 +144,33 @@ impl Machine {
         serial.text()
     }
 
+    /// How many complete lines of the serial log contain `pattern`.
+    pub fn count_lines(&self, pattern: &str) -> Result<usize, MachineError> {
+        let mut serial = lock(&self.serial);
+        serial.read().map_err(self.failed("serial log"))?;
+        Ok(serial.lines(pattern, false).count())
+    }
+
     /// Waits for the first complete line of the serial log, from its beginning, that contains `pattern`.
     pub fn wait_for_line(&self, pattern: &str, patience: Duration) -> Result<String, MachineError> {
+        self.wait_for_another_line(pattern, 0, patience)
+    }
+
+    /// The same for the first behind so many.
+    pub fn wait_for_another_line(
+        &self,
+        pattern: &str,
+        before: usize,
+        patience: Duration,
+    ) -> Result<String, MachineError> {
         let deadline = Instant::now() + patience;
         loop {
             // Looked at before the log: what an ended machine has written is then all there.
             let ended = self.try_status()?;
             let mut serial = lock(&self.serial);
             serial.read().map_err(self.failed("serial log"))?;
-            if let Some(line) = serial.line(pattern, ended.is_some()) {
+            let line = serial.lines(pattern, ended.is_some()).nth(before);
+            if let Some(line) = line {
                 return Ok(line);
             }
             let awaited = || format!("'{pattern}' on the serial line");

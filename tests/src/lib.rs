@@ -7,6 +7,7 @@
 //! | [`operator`] | commands to a machine over the control protocol |
 //! | [`peer`] | echo, discard and chargen on the host |
 //! | [`program`] | host programs with a deadline, and what they print |
+//! | [`remote`] | commands that read or write files, over SSH |
 //! | [`guest`] | machines of this project, and what is said to them |
 //! | [`load`] | `redis-benchmark` and `wrk`, and the figures they report |
 //! | [`namespace`] | a network namespace of one's own, with tap devices |
@@ -21,6 +22,7 @@ pub mod guest;
 pub mod noise;
 pub mod operator;
 pub mod peer;
+pub mod remote;
 pub mod schema;
 pub mod slots;
 pub mod targets;

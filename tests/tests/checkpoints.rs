@@ -1,47 +1,18 @@
 //! Checkpoints of a machine that serves, by OpenSSH's own client into a file.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{Read, Write};
-use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use image_builder::checkpoint as file;
-use image_builder::control::{self as client, Keys, SERVICE, Target};
 use tests::guest::{self, Guest, wait_until};
 use tests::operator::{DONE, FAILED, Operator, REFUSED};
+use tests::remote::{Place, checkpoint, client};
 
 /// Bytes that are put into the store, and those of a value.
 const FILLED: usize = 8 << 20;
 const VALUE: usize = 128 << 10;
-
-/// A file of a test's own, gone with it.
-struct Place(PathBuf);
-
-impl Place {
-    fn new(name: &str) -> Self {
-        Self(std::env::temp_dir().join(format!("qs-{name}-{}.qsc", std::process::id())))
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        drop(fs::remove_file(&self.0));
-    }
-}
-
-/// The client with a command.
-fn client(guest: &Guest, line: &str, to: Stdio) -> Child {
-    let target = Target { address: guest.at(SERVICE).to_string(), serial: None };
-    let mut command = client::ssh(&target, &Keys::of_user().unwrap()).unwrap();
-    command.args(["--", line]).stdin(Stdio::null()).stdout(to).stderr(Stdio::piped()).spawn().unwrap()
-}
-
-/// The exit status of `checkpoint`, and what it says.
-fn checkpoint(guest: &Guest, line: &str, to: &Path) -> (Option<i32>, String) {
-    let output = client(guest, line, File::create(to).unwrap().into()).wait_with_output().unwrap();
-    (output.status.code(), String::from_utf8(output.stderr).unwrap())
-}
 
 fn free(operator: &Operator) -> u64 {
     operator.status()["memory"]["free"].as_u64().unwrap()

@@ -223,6 +223,11 @@ pub(crate) fn map_device(physical: u64, bytes: u64) -> Result<(), MapError> {
     Ok(())
 }
 
+/// Maps memory at its physical addresses, whole pages. On a CPU that knows no translation of it.
+pub(crate) fn map_memory(span: Range<u64>) -> Result<(), MapError> {
+    lock(|| map_range(root(), span.start, span.end, span.start, Rights::READ_WRITE, LARGE))
+}
+
 /// Maps frames at addresses of a window (stacks, heap) that were never mapped before (so no CPU holds a translation).
 pub(crate) fn map_window(window_address: u64, physical: u64, bytes: u64) -> Result<(), MapError> {
     lock(|| map_range(root(), window_address, window_address + bytes, physical, Rights::READ_WRITE, PAGE))

@@ -8,6 +8,7 @@ use crate::memory::reserve::{self, Reserve};
 use crate::traps::{self, Tables};
 use crate::{apic, console, exit, facts, frames, irq, paging, smp, symbols, thread, time};
 use alloc::boxed::Box;
+use core::sync::atomic::{AtomicU64, Ordering};
 use spin::Once;
 
 /// Physical memory through the identity map: below 4 GiB, which the boot page tables reach. Page 0 is not read.
@@ -54,6 +55,8 @@ impl facts::Fact for Acpi {}
 
 crate::facts! {
     static ACPI: Once<Acpi> = Once::new();
+    /// Where the VMM's reserve begins and ends.
+    static RESERVE: [AtomicU64; 2] = [const { AtomicU64::new(0) }; 2];
 }
 
 /// What the ACPI tables of this machine say, if it has any.
@@ -95,6 +98,10 @@ pub fn start(mut boot: Boot) -> Result<Machine, StartError> {
     map.insert(0, 1 << 20, RegionKind::Reserved);
     let acpi = read_acpi(boot.rsdp).map(|acpi| &*ACPI.call_once(|| acpi));
     let reserve = reserve::carve(map);
+    if let Some(Reserve { start, length, .. }) = reserve {
+        RESERVE[0].store(start, Ordering::Relaxed);
+        RESERVE[1].store(start + length, Ordering::Relaxed);
+    }
     if !frames::init(map) {
         return Err(StartError::Memory);
     }
@@ -123,6 +130,10 @@ pub fn start(mut boot: Boot) -> Result<Machine, StartError> {
 pub fn resume(at: time::Instant) {
     time::resume(at);
     frames::resume();
+    // The way into guest mode and back leads through the reserve, and this system's page tables know that of the machine it was on.
+    let [start, end] = RESERVE.each_ref().map(|address| address.load(Ordering::Relaxed));
+    paging::map_memory(start..end)
+        .expect("free memory for a few page tables: what was frozen had lent as much");
 }
 
 /// Starts the other CPUs. On a thread, interrupts on.

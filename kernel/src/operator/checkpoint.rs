@@ -138,8 +138,15 @@ fn work(handle: &Handle, belt: &Outward, map: &MemoryMap, part: Part, room: Opti
         return State::Failed(format!("the machine stays in guest mode: {error}"));
     }
     match taken {
-        Ok(told) => {
+        Ok(Made::Written(told)) => {
             handle.say(Said::Remark(told));
+            State::Done
+        }
+        Ok(Made::Restored) => {
+            let generation = changes::generation();
+            EVENTS.push("restored", format_args!("from a checkpoint, generation {generation}"));
+            // `qs run --restore` waits for this line.
+            log::info!("restored: goes on from a checkpoint, generation {generation}");
             State::Done
         }
         Err(Fault::Cancelled) => State::Cancelled,
@@ -147,14 +154,21 @@ fn work(handle: &Handle, belt: &Outward, map: &MemoryMap, part: Part, room: Opti
     }
 }
 
-/// What becomes of it, in words.
+/// What has become of it.
+enum Made {
+    /// A checkpoint; told in words.
+    Written(String),
+    /// This system is on another machine now, or later on this one.
+    Restored,
+}
+
 fn take(
     handle: &Handle,
     belt: &Outward,
     map: &MemoryMap,
     part: Part,
     room: Option<u64>,
-) -> Result<String, Fault> {
+) -> Result<Made, Fault> {
     // What is fetched goes to exempt memory, which has to be there before.
     let mut buffer = DmaRegion::new(FETCHED).ok_or(Fault::Memory)?;
     let (features, map, image) = (identity::features()?, identity::map(map)?, identity::image());
@@ -162,10 +176,7 @@ fn take(
     let room = room.unwrap_or((free / ROOM_SHARE).max(LEAST_ROOM));
     let snapshot = match freeze(room, LONGEST, &Machine(part))? {
         Returned::GoOn(snapshot) => snapshot,
-        Returned::Restored => {
-            EVENTS.push("restored", format_args!("from a checkpoint, generation {}", changes::generation()));
-            return Ok("restored".to_string());
-        }
+        Returned::Restored => return Ok(Made::Restored),
     };
     // After the freeze: no clock that was read before is ahead of it.
     let (monotonic, wall) = (Instant::now().as_nanos(), time::wall_clock().as_nanos());
@@ -208,7 +219,8 @@ fn take(
     let (mut sent, Totals { pages, zero, .. }) = writer.end()?;
     sent.hand_over().map_err(|Cancelled| Fault::Cancelled)?;
     let nanos = u128::from(snapshot.stop()) * 1_000_000_000 / u128::from(time::tsc_hertz().max(1));
-    Ok(format!("{} bytes: {pages} pages, {zero} more are zero; stopped for {nanos} ns", sent.bytes))
+    let told = format!("{} bytes: {pages} pages, {zero} more are zero; stopped for {nanos} ns", sent.bytes);
+    Ok(Made::Written(told))
 }
 
 /// Bytes on their way to the client, gathered to larger pieces.

@@ -265,6 +265,9 @@ pub struct RunOptions {
     /// The machine's name [default: the application's, numbered if need be]
     #[arg(long)]
     pub name: Option<String>,
+    /// Go on from this checkpoint, of a machine with the same image, as soon as the machine is up
+    #[arg(long, value_name = "FILE")]
+    pub restore: Option<PathBuf>,
     /// Return when the application answers, and leave the machine running
     #[arg(long)]
     pub detach: bool,

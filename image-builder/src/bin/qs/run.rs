@@ -11,6 +11,7 @@ use signal_hook::iterator::Signals;
 
 use crate::arguments::RunOptions;
 use crate::output;
+use image_builder::control::{self, Keys};
 use image_builder::machine::{Builder, MachineError};
 use image_builder::state::{Claim, Registry, State};
 use image_builder::workspace::Workspace;
@@ -118,7 +119,7 @@ pub fn ending_on_signals<T>(machine: &Machine, work: impl FnOnce() -> T) -> Resu
 
 /// Waits for the application and leaves the machine alone. On failure, or when a signal comes first, the machine ends.
 fn detach(machine: Machine, options: &RunOptions) -> Result<ExitCode, Error> {
-    ending_on_signals(&machine, || wait_answering(&machine, &options.app))??;
+    ending_on_signals(&machine, || come_up(&machine, options))??;
     output::progress(format_args!("answers after {:.2} s", machine.started().elapsed().as_secs_f64()));
     if let Some(key) = host::announced(&machine.serial_text()) {
         output::progress(format_args!("host key {}", key.fingerprint()));
@@ -140,13 +141,19 @@ fn detach(machine: Machine, options: &RunOptions) -> Result<ExitCode, Error> {
 
 /// Stays with the machine until it ends, by itself or by a signal to us.
 fn stay(machine: &Machine, options: &RunOptions) -> Result<ExitCode, Error> {
+    let mut not_restored = None;
     let end = ending_on_signals(machine, || {
         thread::scope(|scope| {
             // The log goes to the standard output meanwhile.
-            scope.spawn(|| match wait_answering(machine, &options.app) {
+            scope.spawn(|| match come_up(machine, options) {
                 Ok(()) => output::progress(format_args!("{} (Ctrl-C ends the machine)", listening(machine))),
                 Err(Error::Machine(MachineError::Timeout { awaited, patience, .. })) => {
                     output::progress(format_args!("still no {awaited} after {} s", patience.as_secs()));
+                }
+                Err(error @ (Error::Restore(_) | Error::Key(_))) => {
+                    // Nobody has asked for the machine that it is instead.
+                    not_restored = Some(error);
+                    drop(machine.kill());
                 }
                 // The machine has ended, which is told below.
                 Err(_) => {}
@@ -154,6 +161,9 @@ fn stay(machine: &Machine, options: &RunOptions) -> Result<ExitCode, Error> {
             machine.wait_exit(Duration::MAX)
         })
     })??;
+    if let Some(error) = not_restored {
+        return Err(error);
+    }
     if end.is_good() {
         output::progress(format_args!("machine '{}': {end}", machine.name()));
         Ok(ExitCode::Done)
@@ -161,6 +171,15 @@ fn stay(machine: &Machine, options: &RunOptions) -> Result<ExitCode, Error> {
         output::error(&format_args!("machine '{}': {end}", machine.name()));
         Ok(ExitCode::Failed)
     }
+}
+
+/// Waits until the machine does what it is there for: serves, as itself or as the one that was frozen.
+fn come_up(machine: &Machine, options: &RunOptions) -> Result<(), Error> {
+    wait_answering(machine, &options.app)?;
+    let Some(file) = &options.restore else { return Ok(()) };
+    control::restore(machine, &Keys::of_user()?, file)?;
+    output::progress(format_args!("goes on from {}", file.display()));
+    wait_answering(machine, &options.app)
 }
 
 /// Waits until each application that serves under a name of its own answers; for others, until all are up.

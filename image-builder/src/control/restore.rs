@@ -1,0 +1,56 @@
+//! A checkpoint for a machine that goes on from it.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::{io, time::Duration};
+
+use super::{Keys, SERVICE, SSH_FAILED, Target, ssh};
+use crate::machine::{MachineError, RESTORED};
+use crate::{Error, ExitCode, Machine};
+
+/// How long a machine may take to go on, once all has come.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Why a machine did not go on from a checkpoint.
+#[derive(Debug, thiserror::Error)]
+pub enum RestoreError {
+    #[error("{}: {error}", path.display())]
+    File { path: PathBuf, error: io::Error },
+    #[error("the machine has no control server that can be reached")]
+    NoServer,
+    #[error("ssh: {0}")]
+    Client(io::Error),
+    /// It has said why.
+    #[error("the machine did not go on from {}", path.display())]
+    Refused { path: PathBuf, status: i32 },
+}
+
+impl RestoreError {
+    pub const fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Refused { status: SSH_FAILED, .. } => ExitCode::Unknown,
+            Self::Refused { status, .. } => ExitCode::of_answer(*status as u8),
+            _ => ExitCode::Failed,
+        }
+    }
+}
+
+/// Gives a machine a checkpoint, and waits until it goes on as the one that was frozen. What it says goes to the standard error.
+pub fn restore(machine: &Machine, keys: &Keys, path: &Path) -> Result<(), Error> {
+    let file = File::open(path).map_err(|error| RestoreError::File { path: path.to_owned(), error })?;
+    let address = machine.address().zip(machine.port(SERVICE)).ok_or(RestoreError::NoServer)?;
+    let target = Target {
+        address: format!("{}:{}", address.0, address.1),
+        serial: Some(machine.serial_path().to_owned()),
+    };
+    let before = machine.count_lines(RESTORED)?;
+    let mut client = ssh(&target, keys)?;
+    client.args(["--", "restore"]).stdin(file).stdout(Stdio::null());
+    let status = client.status().map_err(RestoreError::Client)?;
+    if !status.success() {
+        let status = status.code().unwrap_or(SSH_FAILED);
+        return Err(RestoreError::Refused { path: path.to_owned(), status }.into());
+    }
+    machine.wait_for_another_line(RESTORED, before, PATIENCE).map(drop).map_err(MachineError::into)
+}
