@@ -96,7 +96,7 @@ pub fn start(mut boot: Boot) -> Result<Machine, StartError> {
     map.insert(image_start, image_end - image_start, RegionKind::Kernel);
     // Page 0 and the first megabyte: the BIOS's data, the trampoline, boot information.
     map.insert(0, 1 << 20, RegionKind::Reserved);
-    let acpi = read_acpi(boot.rsdp).map(|acpi| &*ACPI.call_once(|| acpi));
+    let acpi = read_acpi(boot.rsdp).map(|acpi| ACPI.call_once(|| acpi));
     let reserve = reserve::carve(map);
     if let Some(Reserve { start, length, .. }) = reserve {
         RESERVE[0].store(start, Ordering::Relaxed);

@@ -1,7 +1,6 @@
 //! The devices across a freeze and a restore: at rest while the machine stands still, found anew by a system that is on another machine.
 
 use alloc::boxed::Box;
-use alloc::string::ToString;
 use drivers_api::AbsentNet;
 use machine::{irq, start};
 use net::Network;
@@ -81,6 +80,6 @@ fn give(card: Card, held: &mut Held) {
     let Card { network: of, card, owner, .. } = card;
     match network.replace(card.device) {
         Ok(_absent) => wire(card.interrupt, &owner, network.handle()),
-        Err(error) => log::error!("{}; the {of} network has no card", error.to_string()),
+        Err(error) => log::error!("{error}; the {of} network has no card"),
     }
 }

@@ -207,7 +207,7 @@ proptest! {
         let all = frames.statistics();
         frames.memory.0.clear();
         let end = end * PAGE;
-        frames.relink(&[0..end, LOW_END..u64::MAX & !(PAGE - 1)]);
+        frames.relink(&[0..end, LOW_END..1 << 46]);
         let is_taken =
             |at| blocks.iter().any(|&(block, order)| (block..block + (PAGE << order)).contains(&at));
         let usable = map.usable().flat_map(|region| (region.start.max(PAGE)..region.end).step_by(PAGE as usize));

@@ -1,0 +1,185 @@
+//! What clients have seen of a store that was frozen, went on, lost power, and was restored: the history of a store that went back to the
+//! instant of the freeze, and on, and nothing else. On a tap device, whose connections outlive the machine. The test runs itself again in a
+//! network namespace of its own.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::process::Stdio;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use image_builder::Machine;
+use image_builder::control::{self, Keys};
+use image_builder::machine::Builder;
+use tests::guest::{self, Guest, PATIENCE, skip, wait_until};
+use tests::namespace;
+use tests::remote::{self, Place};
+
+const HOST: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 1);
+/// The machine that is frozen, and then the restored one.
+const STORE: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 2);
+/// The machine that receives it, until it does.
+const FRESH: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 3);
+const WRITERS: usize = 4;
+/// What each writer has done at least before the freeze, after it, and after the restore.
+const STEPS: u64 = 100;
+
+/// A client.
+struct Client(BufReader<TcpStream>);
+
+impl Client {
+    fn new() -> io::Result<Self> {
+        let stream = TcpStream::connect_timeout(&SocketAddr::new(STORE.into(), 6379), PATIENCE)?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(Duration::from_secs(2)))?;
+        Ok(Self(BufReader::new(stream)))
+    }
+
+    fn send(&mut self, words: &str) -> io::Result<()> {
+        self.0.get_mut().write_all(format!("{words}\r\n").as_bytes())
+    }
+
+    fn line(&mut self) -> io::Result<String> {
+        let mut line = String::new();
+        match self.0.read_line(&mut line)? {
+            0 => Err(io::ErrorKind::UnexpectedEof.into()),
+            _ => Ok(line.trim_end().to_owned()),
+        }
+    }
+
+    fn ask(&mut self, words: &str) -> io::Result<String> {
+        self.send(words)?;
+        self.line()
+    }
+
+    /// The bulk string that answers, as a number.
+    fn number(&mut self, words: &str) -> u64 {
+        assert!(self.ask(words).unwrap().starts_with('$'), "{words}");
+        self.line().unwrap().parse().unwrap()
+    }
+}
+
+/// A value that was set: when that was asked for, and when it was answered.
+struct Step {
+    value: u64,
+    asked: Instant,
+    answered: Option<Instant>,
+}
+
+/// Sets its own key to 1, 2, 3, and counts each time, until the machine answers no more.
+fn writes(writer: usize, done: &AtomicU64, over: &AtomicBool) -> Vec<Step> {
+    let mut client = Client::new().unwrap();
+    let mut steps = Vec::new();
+    loop {
+        let value = steps.len() as u64 + 1;
+        let asked = Instant::now();
+        let answer = client.ask(&format!("SET writer{writer} {value}"));
+        let answered = answer.as_ref().ok().map(|answer| {
+            assert_eq!(answer, "+OK");
+            Instant::now()
+        });
+        steps.push(Step { value, asked, answered });
+        let Ok(answer) = answer.and_then(|_| client.ask("INCR steps")) else { break };
+        assert!(answer.starts_with(':'), "{answer}");
+        done.fetch_add(1, Ordering::SeqCst);
+    }
+    assert!(over.load(Ordering::SeqCst), "the machine left a client without an answer");
+    steps
+}
+
+fn on_tap(image: &std::path::Path, address: Ipv4Addr) -> Builder {
+    Machine::builder().elf(image).cpus(2).tap("tap0").append(&format!("ip={address}/24,gw={HOST}"))
+}
+
+#[test]
+fn goes_back_to_the_freeze_and_on() {
+    // Outside, where there may be a network for what a build has to fetch.
+    let image = guest::image(guest::ALL);
+    if !namespace::inside() {
+        let words = ["--exact", "goes_back_to_the_freeze_and_on", "--nocapture"].map(String::from);
+        match namespace::again(&words) {
+            Ok(status) => assert!(status.success(), "{status}"),
+            Err(error @ namespace::NamespaceError::Refused(_)) => skip("tap devices", &error),
+            Err(error) => panic!("{error}"),
+        }
+        return;
+    }
+    namespace::set_up().unwrap();
+    namespace::tap("tap0", HOST).unwrap();
+    let place = Place::new("history");
+    let guest = Guest::serving(on_tap(&image, STORE));
+    // One that says nothing until the restored store is asked, and one that has asked and waits.
+    let (mut idle, mut waits) = (Client::new().unwrap(), Client::new().unwrap());
+    assert_eq!(idle.ask("PING").unwrap(), "+PONG");
+    waits.send("BLPOP queue 0").unwrap();
+    let done: [AtomicU64; WRITERS] = Default::default();
+    let over = AtomicBool::new(false);
+    let (histories, begin, frozen) = thread::scope(|scope| {
+        let (done, over) = (&done, &over);
+        let writers: Vec<_> =
+            (0..WRITERS).map(|writer| scope.spawn(move || writes(writer, &done[writer], over))).collect();
+        let all_have_done = |more: u64| {
+            let before: Vec<_> = done.iter().map(|count| count.load(Ordering::SeqCst)).collect();
+            wait_until("the writers", || {
+                done.iter().zip(&before).all(|(done, before)| done.load(Ordering::SeqCst) >= before + more)
+            });
+        };
+        all_have_done(STEPS);
+        let begin = Instant::now();
+        let mut taken = remote::client(&guest, "checkpoint", Stdio::piped());
+        let mut out = taken.stdout.take().unwrap();
+        let mut bytes = vec![0];
+        out.read_exact(&mut bytes).unwrap();
+        let frozen = Instant::now();
+        out.read_to_end(&mut bytes).unwrap();
+        File::create(&place.0).unwrap().write_all(&bytes).unwrap();
+        let told = taken.wait_with_output().unwrap();
+        assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));
+        all_have_done(STEPS);
+        over.store(true, Ordering::SeqCst);
+        guest.kill().unwrap();
+        let histories: Vec<_> = writers.into_iter().map(|writer| writer.join().unwrap()).collect();
+        (histories, begin, frozen)
+    });
+    drop(guest);
+
+    let guest = Guest::serving(on_tap(&image, FRESH));
+    control::restore(&guest, &Keys::of_user().unwrap(), &place.0).unwrap();
+    idle.0.get_ref().set_read_timeout(Some(PATIENCE)).unwrap();
+    assert_eq!(idle.ask("PING").unwrap(), "+PONG");
+    let mut sum = 0;
+    for (writer, steps) in histories.iter().enumerate() {
+        let value = idle.number(&format!("GET writer{writer}"));
+        let before = steps.iter().filter(|step| step.answered.is_some_and(|at| at < begin)).count() as u64;
+        let possible = steps.iter().filter(|step| step.asked < frozen).map(|step| step.value).max().unwrap();
+        assert!((before..=possible).contains(&value), "writer {writer}: {before} {value} {possible}");
+        assert!(possible < steps.len() as u64, "nothing was written after the freeze");
+        sum += value;
+    }
+    // Each counts after its value is set.
+    let counted = idle.number("GET steps");
+    assert!((sum - WRITERS as u64..=sum).contains(&counted), "{counted} of {sum}");
+    assert_eq!(idle.ask("DBSIZE").unwrap(), format!(":{}", WRITERS + 1));
+    // And on: nobody is told a number twice.
+    let numbers: Vec<_> = thread::scope(|scope| {
+        let counts = || {
+            let mut client = Client::new().unwrap();
+            (0..STEPS)
+                .map(|_| client.ask("INCR steps").unwrap()[1..].parse::<u64>().unwrap())
+                .collect::<Vec<_>>()
+        };
+        let counters: Vec<_> = (0..WRITERS).map(|_| scope.spawn(counts)).collect();
+        counters.into_iter().flat_map(|counter| counter.join().unwrap()).collect()
+    });
+    let unique: BTreeSet<_> = numbers.iter().copied().collect();
+    assert!(unique.into_iter().eq(counted + 1..=counted + STEPS * WRITERS as u64));
+    // Who waited when the machine was frozen waits still.
+    assert_eq!(idle.ask("RPUSH queue served").unwrap(), ":1");
+    waits.0.get_ref().set_read_timeout(Some(PATIENCE)).unwrap();
+    let answer: Vec<_> = (0..5).map(|_| waits.line().unwrap()).collect();
+    assert_eq!(answer, ["*2", "$5", "queue", "$6", "served"]);
+}
