@@ -55,6 +55,7 @@ impl Handle {
     }
 
     /// Wakes who follows the job: there is more for them.
+    #[cfg(feature = "vmm")]
     fn wake(&self) {
         // Whoever looks now has either seen it or waits already.
         drop(JOBS.lock());
