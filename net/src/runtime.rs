@@ -8,16 +8,17 @@
 
 use crate::config::Config;
 use crate::error::StartError;
+use crate::port::bytes;
 use crate::stack::Stack;
 use crate::statistics::Statistics;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
-use core::net::IpAddr;
+use core::net::{IpAddr, Ipv4Addr};
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use core::task::{Poll, Waker};
-use drivers_api::NetDevice;
+use drivers_api::{MacAddr, NetDevice};
 use machine::sync::{Mutex, MutexGuard};
 use machine::thread::{self, Builder, Priority, Thread};
 use machine::time::{Duration, Instant};
@@ -163,6 +164,37 @@ impl Held {
         let running = self.running();
         running.stack.adopt(&mut *device, Instant::now().as_nanos())?;
         Ok(core::mem::replace(&mut running.device, device))
+    }
+}
+
+impl Held {
+    /// Asks all on the network who else has its IPv4 address: the Ethernet address of one that has. What else comes meanwhile is lost, as on a
+    /// wire. Takes 150 ms: RFC 5227 has probes seconds apart, which nobody waits for who was just restored.
+    pub fn rival(&mut self) -> Option<MacAddr> {
+        const PROBES: u32 = 3;
+        const EACH: Duration = Duration::from_millis(50);
+        let Running { stack, device } = self.running();
+        for _ in 0..PROBES {
+            stack.send_probe(&mut **device);
+            device.flush();
+            let until = Instant::now().saturating_add(EACH);
+            while Instant::now() < until {
+                while let Some(mut frame) = device.receive() {
+                    let rival = stack.rival(bytes(&mut frame));
+                    device.recycle(frame);
+                    if rival.is_some() {
+                        return rival;
+                    }
+                }
+                core::hint::spin_loop();
+            }
+        }
+        None
+    }
+
+    /// Its IPv4 address, if it has one.
+    pub fn address(&mut self) -> Option<Ipv4Addr> {
+        self.running().stack.ipv4()
     }
 }
 

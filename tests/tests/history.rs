@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::path::Path;
 use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
@@ -22,8 +23,8 @@ use tests::remote::{self, Place};
 const HOST: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 1);
 /// The machine that is frozen, and then the restored one.
 const STORE: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 2);
-/// The machine that receives it, until it does.
-const FRESH: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 3);
+/// Those that receive it, until they do.
+const FRESH: [Ipv4Addr; 2] = [Ipv4Addr::new(10, 9, 0, 3), Ipv4Addr::new(10, 9, 0, 4)];
 const WRITERS: usize = 4;
 /// What each writer has done at least before the freeze, after it, and after the restore.
 const STEPS: u64 = 100;
@@ -91,8 +92,8 @@ fn writes(writer: usize, done: &AtomicU64, over: &AtomicBool) -> Vec<Step> {
     steps
 }
 
-fn on_tap(image: &std::path::Path, address: Ipv4Addr) -> Builder {
-    Machine::builder().elf(image).cpus(2).tap("tap0").append(&format!("ip={address}/24,gw={HOST}"))
+fn on_tap(image: &Path, tap: &str, address: Ipv4Addr) -> Builder {
+    Machine::builder().elf(image).cpus(2).tap(tap).append(&format!("ip={address}/24,gw={HOST}"))
 }
 
 #[test]
@@ -109,9 +110,9 @@ fn goes_back_to_the_freeze_and_on() {
         return;
     }
     namespace::set_up().unwrap();
-    namespace::tap("tap0", HOST).unwrap();
+    namespace::bridge(HOST, &["tap0", "tap1"]).unwrap();
     let place = Place::new("history");
-    let guest = Guest::serving(on_tap(&image, STORE));
+    let guest = Guest::serving(on_tap(&image, "tap0", STORE));
     // One that says nothing until the restored store is asked, and one that has asked and waits.
     let (mut idle, mut waits) = (Client::new().unwrap(), Client::new().unwrap());
     assert_eq!(idle.ask("PING").unwrap(), "+PONG");
@@ -147,7 +148,7 @@ fn goes_back_to_the_freeze_and_on() {
     });
     drop(guest);
 
-    let guest = Guest::serving(on_tap(&image, FRESH));
+    let guest = Guest::serving(on_tap(&image, "tap0", FRESH[0]));
     control::restore(&guest, &Keys::of_user().unwrap(), &place.0).unwrap();
     idle.0.get_ref().set_read_timeout(Some(PATIENCE)).unwrap();
     assert_eq!(idle.ask("PING").unwrap(), "+PONG");
@@ -182,4 +183,21 @@ fn goes_back_to_the_freeze_and_on() {
     waits.0.get_ref().set_read_timeout(Some(PATIENCE)).unwrap();
     let answer: Vec<_> = (0..5).map(|_| waits.line().unwrap()).collect();
     assert_eq!(answer, ["*2", "$5", "queue", "$6", "served"]);
+    drop((idle, waits));
+    a_twin_holds(guest, &image, &place, counted);
+}
+
+/// Another machine is restored from the same checkpoint while the first has its address: it waits until that is gone.
+fn a_twin_holds(guest: Guest, image: &Path, place: &Place, counted: u64) {
+    let twin = Guest::serving(on_tap(image, "tap1", FRESH[1]));
+    thread::scope(|scope| {
+        let restored = scope.spawn(|| control::restore(&twin, &Keys::of_user().unwrap(), &place.0));
+        twin.wait_for_line("restored: holds: 10.9.0.2 is answered for by ", PATIENCE).unwrap();
+        let mut client = Client::new().unwrap();
+        assert_eq!(client.ask("INCR steps").unwrap(), format!(":{}", counted + STEPS * WRITERS as u64 + 1));
+        assert!(!restored.is_finished());
+        guest.kill().unwrap();
+        restored.join().unwrap().unwrap();
+    });
+    assert_eq!(Client::new().unwrap().ask("INCR steps").unwrap(), format!(":{}", counted + 1));
 }

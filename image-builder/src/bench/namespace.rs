@@ -60,6 +60,19 @@ pub fn set_up() -> Result<(), NamespaceError> {
     Ok(())
 }
 
+/// Makes tap devices that are on one network with the host, which is `host` there, by a bridge.
+pub fn bridge(host: Ipv4Addr, taps: &[&str]) -> Result<(), NamespaceError> {
+    let ip = |words: &[&str]| program::run("ip", PATIENCE, words).map(drop);
+    ip(&["link", "add", "bridge0", "type", "bridge"])?;
+    ip(&["addr", "add", &format!("{host}/24"), "dev", "bridge0"])?;
+    ip(&["link", "set", "bridge0", "up"])?;
+    for tap in taps {
+        ip(&["tuntap", "add", "name", tap, "mode", "tap"])?;
+        ip(&["link", "set", tap, "master", "bridge0", "up"])?;
+    }
+    Ok(())
+}
+
 /// Makes a tap device with the host's address (`/24`) on it.
 pub fn tap(name: &str, host: Ipv4Addr) -> Result<(), NamespaceError> {
     program::run("ip", PATIENCE, ["tuntap", "add", "name", name, "mode", "tap"])?;

@@ -2,6 +2,7 @@
 
 use alloc::boxed::Box;
 use drivers_api::AbsentNet;
+use machine::time::{Duration, Instant};
 use machine::{irq, start};
 use net::Network;
 
@@ -69,6 +70,34 @@ impl Part {
             }
             disks::note_all(bus);
         });
+    }
+
+    /// What a system that was restored does, before anybody else runs: finds the devices anew, and makes sure that it is the only one of its
+    /// kind.
+    pub fn restored(&self, held: &mut Held) {
+        self.find(held);
+        held.networks.iter_mut().flatten().for_each(wait_alone);
+    }
+}
+
+/// How long a machine that holds looks away between two probes.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// Holds until nobody else on the network has this system's address: a twin, restored from the same checkpoint, or the machine that was frozen
+/// and goes on.
+fn wait_alone(network: &mut net::Held) {
+    let Some(address) = network.address() else { return };
+    let mut holds = false;
+    while let Some(rival) = network.rival() {
+        if !core::mem::replace(&mut holds, true) {
+            log::error!(
+                "restored: holds: {address} is answered for by {rival}, perhaps a twin; goes on when that is gone"
+            );
+        }
+        let until = Instant::now().saturating_add(AGAIN);
+        while Instant::now() < until {
+            core::hint::spin_loop();
+        }
     }
 }
 

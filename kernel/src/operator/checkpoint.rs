@@ -121,7 +121,7 @@ impl Party for Machine {
 
     fn restored(&self, held: &mut Held) {
         changes::begin_anew();
-        self.0.find(held);
+        self.0.restored(held);
     }
 }
 

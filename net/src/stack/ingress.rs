@@ -39,6 +39,7 @@ impl Stack {
                 }
             }
             Peek::Neighbor => {
+                self.defend(device, frame);
                 self.receive_common(now, device, frame);
                 self.resolved();
             }

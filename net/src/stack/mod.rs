@@ -11,6 +11,7 @@
 //! - Wakers are collected, and woken when the lock is free again.
 
 mod addresses;
+mod conflict;
 mod connection;
 mod datagram;
 mod egress;

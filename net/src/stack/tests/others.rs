@@ -83,6 +83,39 @@ fn static_addresses_are_announced() {
 }
 
 #[test]
+fn whoever_has_our_address_is_found() {
+    let (mut here, mut twin) = (Host::new(7, Offloads::default()), Host::new(7, Offloads::default()));
+    for host in [&mut here, &mut twin] {
+        host.poll(MILLI);
+        host.device.sent.clear();
+    }
+    twin.device.link.mac.0[0] = 6;
+    twin.stack.adopt(&mut twin.device, MILLI).unwrap();
+    assert!(here.stack.send_probe(&mut here.device));
+    let probe = here.device.sent.pop().unwrap();
+    assert_eq!((&probe[28..32], &probe[38..42]), (&[0; 4][..], &[10, 0, 0, 7][..]));
+    // A probe at the same time is a rival's, too.
+    assert_eq!(twin.stack.rival(&probe), Some(here.device.link.mac));
+    twin.device.received.push_back(probe.clone());
+    twin.poll(2 * MILLI);
+    let answers: Vec<_> = twin.device.sent.iter().filter(|frame| frame[..6] == probe[6..12]).collect();
+    assert_eq!(answers.len(), 1);
+    assert_eq!(here.stack.rival(answers[0]), Some(twin.device.link.mac));
+    // Of other addresses, and of other frames, nothing follows.
+    let mut other = probe.clone();
+    other[41] = 8;
+    let mut short = probe.clone();
+    short.truncate(30);
+    for frame in [&other[..], &short, &[], &[0xff; 60]] {
+        assert_eq!(twin.stack.rival(frame), None);
+        twin.device.sent.clear();
+        twin.device.received.push_back(frame.to_vec());
+        twin.poll(3 * MILLI);
+        assert!(twin.device.sent.is_empty());
+    }
+}
+
+#[test]
 fn echo_requests_are_answered() {
     let mut net = listening();
     connect(&mut net, &ListenOptions::default());
