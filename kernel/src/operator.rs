@@ -9,6 +9,8 @@ pub(crate) mod changes;
 mod checkpoint;
 mod devices;
 mod doctor;
+#[cfg(feature = "vmm")]
+mod heir;
 mod host_key;
 #[cfg(feature = "vmm")]
 mod identity;
@@ -45,6 +47,10 @@ use crate::devices::ForOperators;
 #[unsafe(no_mangle)]
 static ACCESS: [u8; MAX_TEXT] = [0; MAX_TEXT];
 
+/// Who is who, for a restored system that becomes somebody else.
+#[cfg(feature = "vmm")]
+static IDENTITIES: spin::Once<&Identities> = spin::Once::new();
+
 /// Where the server listens unless `control.port=` says otherwise.
 const PORT: u16 = 22;
 
@@ -73,6 +79,11 @@ pub fn start(machine: &machine::start::Machine, found: ForOperators, env: &'stat
         return log::error!("the control server stays off: nobody can operate this machine");
     };
     let identities: &Identities = Box::leak(Box::new(identities(&host_key, access.operators)));
+    #[cfg(feature = "vmm")]
+    {
+        heir::keep_host_key(&host_key);
+        IDENTITIES.call_once(|| identities);
+    }
     let operator: &Machine = Box::leak(Box::new(Machine {
         env,
         #[cfg(feature = "vmm")]
@@ -151,9 +162,11 @@ impl Operator for Machine {
             #[cfg(feature = "vmm")]
             Verb::Checkpoint { room } => checkpoint::checkpoint(caller, self.map, self.part(), *room, output),
             #[cfg(feature = "vmm")]
-            Verb::Restore => restore::restore(caller, self.map, self.part(), output),
+            Verb::Restore { new_identity } => {
+                restore::restore(caller, self.map, self.part(), *new_identity, output)
+            }
             #[cfg(not(feature = "vmm"))]
-            Verb::Checkpoint { .. } | Verb::Restore => {
+            Verb::Checkpoint { .. } | Verb::Restore { .. } => {
                 refuse(output, json, "the VMM was left out of this image")
             }
             Verb::JobList => jobs::list(json, output),

@@ -168,6 +168,12 @@ impl Held {
 }
 
 impl Held {
+    /// Becomes another host: with the addresses of this configuration, and without the connections there were.
+    pub fn start_over(&mut self, config: &Config) {
+        let Running { stack, device } = self.running();
+        stack.start_over(&mut **device, config, Instant::now().as_nanos());
+    }
+
     /// Asks all on the network who else has its IPv4 address: the Ethernet address of one that has. What else comes meanwhile is lost, as on a
     /// wire. Takes 150 ms: RFC 5227 has probes seconds apart, which nobody waits for who was just restored.
     pub fn rival(&mut self) -> Option<MacAddr> {

@@ -18,6 +18,7 @@ use image_builder::control::{self, Keys};
 use image_builder::machine::Builder;
 use tests::guest::{self, Guest, PATIENCE, skip, wait_until};
 use tests::namespace;
+use tests::operator::Operator;
 use tests::remote::{self, Place};
 
 const HOST: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 1);
@@ -149,7 +150,7 @@ fn goes_back_to_the_freeze_and_on() {
     drop(guest);
 
     let guest = Guest::serving(on_tap(&image, "tap0", FRESH[0]));
-    control::restore(&guest, &Keys::of_user().unwrap(), &place.0).unwrap();
+    control::restore(&guest, &Keys::of_user().unwrap(), &place.0, false).unwrap();
     idle.0.get_ref().set_read_timeout(Some(PATIENCE)).unwrap();
     assert_eq!(idle.ask("PING").unwrap(), "+PONG");
     let mut sum = 0;
@@ -191,7 +192,7 @@ fn goes_back_to_the_freeze_and_on() {
 fn a_twin_holds(guest: Guest, image: &Path, place: &Place, counted: u64) {
     let twin = Guest::serving(on_tap(image, "tap1", FRESH[1]));
     thread::scope(|scope| {
-        let restored = scope.spawn(|| control::restore(&twin, &Keys::of_user().unwrap(), &place.0));
+        let restored = scope.spawn(|| control::restore(&twin, &Keys::of_user().unwrap(), &place.0, false));
         twin.wait_for_line("restored: holds: 10.9.0.2 is answered for by ", PATIENCE).unwrap();
         let mut client = Client::new().unwrap();
         assert_eq!(client.ask("INCR steps").unwrap(), format!(":{}", counted + STEPS * WRITERS as u64 + 1));
@@ -200,4 +201,11 @@ fn a_twin_holds(guest: Guest, image: &Path, place: &Place, counted: u64) {
         restored.join().unwrap().unwrap();
     });
     assert_eq!(Client::new().unwrap().ask("INCR steps").unwrap(), format!(":{}", counted + 1));
+    drop(guest);
+    // As another host it need not wait, and is in nobody's way.
+    let other = Guest::serving(on_tap(image, "tap0", FRESH[0]));
+    control::restore(&other, &Keys::of_user().unwrap(), &place.0, true).unwrap();
+    assert_eq!(other.redis_cli(&["GET", "steps"]), counted.to_string());
+    assert_eq!(Operator::of(&other).status()["network"]["addresses"][0], format!("{}/24", FRESH[0]));
+    assert_eq!(Client::new().unwrap().ask("INCR steps").unwrap(), format!(":{}", counted + 2));
 }

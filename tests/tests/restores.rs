@@ -35,7 +35,7 @@ fn goes_on(name: &str, before: Builder, after: Builder, mode: &str) {
     let guest = Guest::serving(after);
     assert_eq!(guest.redis_cli(&["GET", "greeting"]), "");
     assert_eq!(guest.redis_cli(&["SET", "fresh", "lost"]), "OK");
-    control::restore(&guest, &Keys::of_user().unwrap(), &place.0).unwrap();
+    control::restore(&guest, &Keys::of_user().unwrap(), &place.0, false).unwrap();
     let operator = Operator::of(&guest);
     let status = operator.status();
     assert_eq!(status["mode"], mode, "{status}");
@@ -56,7 +56,7 @@ fn goes_on(name: &str, before: Builder, after: Builder, mode: &str) {
     assert_eq!(code, Some(0), "{said}");
     assert_eq!(guest.redis_cli(&["SET", "after", "gone"]), "OK");
     drop(operator);
-    control::restore(&guest, &Keys::of_user().unwrap(), &second.0).unwrap();
+    control::restore(&guest, &Keys::of_user().unwrap(), &second.0, false).unwrap();
     assert_eq!(guest.redis_cli(&["GET", "after"]), "kept");
     let again = Operator::of(&guest).status();
     assert!(number(&again, "generation") > number(&status, "generation"), "{again}");

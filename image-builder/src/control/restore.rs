@@ -36,8 +36,8 @@ impl RestoreError {
     }
 }
 
-/// Gives a machine a checkpoint, and waits until it goes on as the one that was frozen. What it says goes to the standard error.
-pub fn restore(machine: &Machine, keys: &Keys, path: &Path) -> Result<(), Error> {
+/// Gives a machine a checkpoint, and waits until it goes on as the one that was frozen, or with its own addresses and host key as another host. What it says goes to the standard error.
+pub fn restore(machine: &Machine, keys: &Keys, path: &Path, new_identity: bool) -> Result<(), Error> {
     let file = File::open(path).map_err(|error| RestoreError::File { path: path.to_owned(), error })?;
     let address = machine.address().zip(machine.port(SERVICE)).ok_or(RestoreError::NoServer)?;
     let target = Target {
@@ -46,7 +46,8 @@ pub fn restore(machine: &Machine, keys: &Keys, path: &Path) -> Result<(), Error>
     };
     let before = machine.count_lines(RESTORED)?;
     let mut client = ssh(&target, keys)?;
-    client.args(["--", "restore"]).stdin(file).stdout(Stdio::null());
+    let line = if new_identity { "restore --new-identity" } else { "restore" };
+    client.args(["--", line]).stdin(file).stdout(Stdio::null());
     let status = client.status().map_err(RestoreError::Client)?;
     if !status.success() {
         let status = status.code().unwrap_or(SSH_FAILED);

@@ -50,11 +50,13 @@ pub struct Machine {
     pub map: Box<MemoryMap>,
 }
 
-// What the tables say refers to nothing.
+// What the tables say refers to nothing, nor does text.
 impl facts::Fact for Acpi {}
+impl facts::Fact for CommandLine {}
 
 crate::facts! {
     static ACPI: Once<Acpi> = Once::new();
+    static COMMAND_LINE: Once<CommandLine> = Once::new();
     /// Where the VMM's reserve begins and ends.
     static RESERVE: [AtomicU64; 2] = [const { AtomicU64::new(0) }; 2];
 }
@@ -62,6 +64,11 @@ crate::facts! {
 /// What the ACPI tables of this machine say, if it has any.
 pub fn acpi() -> Option<&'static Acpi> {
     ACPI.get()
+}
+
+/// The kernel command line that this machine was started with; a restored system was started with another.
+pub fn command_line() -> &'static str {
+    COMMAND_LINE.get().map_or("", CommandLine::as_str)
 }
 
 static mut FIRST_TABLES: Tables = Tables::new();
@@ -89,6 +96,7 @@ pub unsafe fn early() {
 /// Memory, interrupts, clocks. What calls this becomes the idle thread of the first CPU; threads can be spawned
 /// afterwards.
 pub fn start(mut boot: Boot) -> Result<Machine, StartError> {
+    COMMAND_LINE.call_once(|| boot.command_line.clone());
     let map = &mut boot.map;
     let memory = map.total(RegionKind::Usable);
     let [image_start, .., data_end] = paging::image_bounds();

@@ -4,7 +4,7 @@ use alloc::boxed::Box;
 use drivers_api::AbsentNet;
 use machine::time::{Duration, Instant};
 use machine::{irq, start};
-use net::Network;
+use net::{Config, Network};
 
 use super::{Card, Cards, FOUND, WIRED, disks, on_bus, start_entropy, wire};
 
@@ -73,10 +73,20 @@ impl Part {
     }
 
     /// What a system that was restored does, before anybody else runs: finds the devices anew, and makes sure that it is the only one of its
-    /// kind.
-    pub fn restored(&self, held: &mut Held) {
+    /// kind. If `is_another`, it is a host of its own, with the addresses that this machine was started with.
+    pub fn restored(&self, held: &mut Held, is_another: bool) {
         self.find(held);
-        held.networks.iter_mut().flatten().for_each(wait_alone);
+        for network in held.networks.iter_mut().flatten() {
+            if is_another {
+                match Config::parse(network.network(), start::command_line()) {
+                    Ok(config) => network.start_over(&config),
+                    Err(error) => {
+                        log::error!("{error}; the {} network keeps its addresses", network.network())
+                    }
+                }
+            }
+            wait_alone(network);
+        }
     }
 }
 

@@ -4,7 +4,7 @@
 use super::jobs::belt::Outward;
 use super::jobs::{self, Cancelled, Follower, Handle};
 use super::told::Told;
-use super::{changes, identity, refuse};
+use super::{changes, heir, identity, refuse};
 use crate::devices::{Held, Part};
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -121,7 +121,11 @@ impl Party for Machine {
 
     fn restored(&self, held: &mut Held) {
         changes::begin_anew();
-        self.0.restored(held);
+        let is_another = heir::takes_new_identity();
+        if is_another && let (Some(seed), Some(identities)) = (heir::host_key(), super::IDENTITIES.get()) {
+            identities.set_host_key(&seed);
+        }
+        self.0.restored(held, is_another);
     }
 }
 

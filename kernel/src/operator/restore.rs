@@ -6,7 +6,7 @@ mod places;
 use super::jobs::belt::Inward;
 use super::jobs::{self, Cancelled, Follower, Handle};
 use super::told::Told;
-use super::{identity, refuse};
+use super::{heir, identity, refuse};
 use crate::devices::Part;
 use alloc::boxed::Box;
 use alloc::string::{String, ToString};
@@ -78,14 +78,21 @@ impl From<Misfit> for Fault {
     }
 }
 
-/// Takes a checkpoint from the caller, who is let go when it is sure that this machine is able to go on from it.
-pub fn restore(caller: &Caller, map: &'static MemoryMap, part: Part, output: &mut dyn Output) -> u8 {
+/// Takes a checkpoint from the caller, who is let go when it is sure that this machine is able to go on from it; with `new_identity` as a host of
+/// its own, beside the one that was frozen.
+pub fn restore(
+    caller: &Caller,
+    map: &'static MemoryMap,
+    part: Part,
+    new_identity: bool,
+    output: &mut dyn Output,
+) -> u8 {
     if let Err(unavailable) = monitor() {
         return refuse(output, false, &unavailable.to_string());
     }
     let belt = Arc::new(Inward::new());
     let end = Arc::clone(&belt);
-    let work = move |handle: &Handle| match work(handle, &end, map, part) {
+    let work = move |handle: &Handle| match work(handle, &end, map, part, new_identity) {
         Fault::Cancelled => State::Cancelled,
         fault => State::Failed(fault.to_string()),
     };
@@ -100,7 +107,7 @@ pub fn restore(caller: &Caller, map: &'static MemoryMap, part: Part, output: &mu
 }
 
 /// Why nothing has come of it.
-fn work(handle: &Handle, belt: &Inward, map: &MemoryMap, part: Part) -> Fault {
+fn work(handle: &Handle, belt: &Inward, map: &MemoryMap, part: Part, new_identity: bool) -> Fault {
     let plan = match receive(handle, belt, map) {
         Ok(plan) => plan,
         Err(fault) => return fault,
@@ -120,7 +127,9 @@ fn work(handle: &Handle, belt: &Inward, map: &MemoryMap, part: Part) -> Fault {
     log::info!("control: taken over by a checkpoint");
     let mut held = part.hold();
     part.silence(&mut held);
+    heir::order_new_identity(new_identity);
     let error = bare::restore(plan.address(), LONGEST);
+    heir::order_new_identity(false);
     part.find(&mut held);
     drop(held);
     leave(entered);

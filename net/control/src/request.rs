@@ -50,7 +50,7 @@ pub const VERBS: &[(&str, &str, Role, &str)] = &[
     ),
     (
         "restore",
-        "",
+        "[--new-identity]",
         Role::Admin,
         "read a checkpoint from standard input and go on as the machine that was frozen, which ends all that this one does",
     ),
@@ -153,7 +153,10 @@ pub enum Verb {
         room: Option<u64>,
     },
     /// Read a checkpoint, and become the machine that it is of.
-    Restore,
+    Restore {
+        /// As another host: with this machine's addresses and host key, and without the connections of the one that was frozen.
+        new_identity: bool,
+    },
     /// Tell the jobs.
     JobList,
     /// Tell a job's progress.
@@ -212,7 +215,7 @@ impl Verb {
             | Self::JobCancel(_)
             | Self::Bench(_)
             | Self::Checkpoint { .. } => Role::Operate,
-            Self::Restore => Role::Admin,
+            Self::Restore { .. } => Role::Admin,
             _ => Role::Observe,
         }
     }
@@ -378,7 +381,7 @@ impl FromStr for Request {
             Some("checkpoint") => checkpoint(&mut words, json)?,
             // What it says in the end another machine would have to say.
             Some("restore") if json => return Err(UsageError::Value("there is no --json for restore")),
-            Some("restore") => Verb::Restore,
+            Some("restore") => Verb::Restore { new_identity: words.flag("--new-identity") },
             Some("job") => job(&mut words)?,
             Some("device") => match words.word() {
                 None | Some("list") => Verb::DeviceList,

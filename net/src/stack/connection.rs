@@ -84,6 +84,15 @@ impl Connection {
         self.set.get_mut(self.handle)
     }
 
+    /// Ends it without a word: neither the peer nor anybody else hears of it.
+    pub(super) fn cut(&mut self) {
+        self.set.remove(self.handle);
+        self.handle = self
+            .set
+            .add(tcp::Socket::new(tcp::SocketBuffer::new(Vec::new()), tcp::SocketBuffer::new(Vec::new())));
+        self.failure = Some(TcpError::Reset);
+    }
+
     /// Over, with nothing left to say to the peer.
     pub(super) fn is_over(&self) -> bool {
         let socket = self.socket();
@@ -214,6 +223,11 @@ impl Connections {
         self.free.push(id.index);
         self.count -= 1;
         Some(connection)
+    }
+
+    /// Their names.
+    pub(super) fn ids(&self) -> Vec<Id> {
+        self.slots.iter().filter_map(|slot| Some(slot.connection.as_ref()?.id)).collect()
     }
 
     pub(super) fn lookup(&mut self, id: Id) -> Option<&mut Connection> {

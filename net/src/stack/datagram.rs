@@ -4,6 +4,7 @@ use super::{Stack, instant, nanos, remember};
 use crate::config::{Config, Ipv4Config};
 use crate::error::{BindError, DnsError, UdpError};
 use crate::port::Port;
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use core::task::{Poll, Waker};
@@ -32,6 +33,21 @@ struct Udp {
     write_waker: Option<Waker>,
 }
 
+/// The socket that asks for an address, if one is to be asked for.
+fn dhcp(set: &mut SocketSet<'static>, config: &Config) -> Option<SocketHandle> {
+    if config.ipv4 != Ipv4Config::Dhcp {
+        return None;
+    }
+    let mut socket = dhcpv4::Socket::new();
+    if let Some(name) = config.hostname {
+        // The socket lives as long as the system, and so does its one option.
+        let options: &'static [DhcpOption<'static>] =
+            Box::leak(Box::new([DhcpOption { kind: 12, data: name.as_bytes() }]));
+        socket.set_outgoing_options(options);
+    }
+    Some(set.add(socket))
+}
+
 /// The sockets that share one set.
 pub(super) struct Common {
     pub(super) set: SocketSet<'static>,
@@ -51,19 +67,7 @@ impl Common {
     pub(super) fn new(config: &Config) -> Self {
         let mut set = SocketSet::new(Vec::new());
         let dns = set.add(dns::Socket::new(&[], Vec::new()));
-        let dhcp = (config.ipv4 == Ipv4Config::Dhcp).then(|| {
-            let mut socket = dhcpv4::Socket::new();
-            if let Some(name) = config.hostname {
-                // The socket lives as long as the system, and so does its one option.
-                let options: &'static [DhcpOption<'static>] =
-                    alloc::boxed::Box::leak(alloc::boxed::Box::new([DhcpOption {
-                        kind: 12,
-                        data: name.as_bytes(),
-                    }]));
-                socket.set_outgoing_options(options);
-            }
-            set.add(socket)
-        });
+        let dhcp = dhcp(&mut set, config);
         Self {
             set,
             dhcp,
@@ -75,6 +79,16 @@ impl Common {
             dirty: true,
             deadline: None,
         }
+    }
+
+    /// Asks for another address, or for none.
+    pub(super) fn start_over(&mut self, config: &Config) {
+        if let Some(old) = self.dhcp.take() {
+            self.set.remove(old);
+        }
+        self.dhcp = dhcp(&mut self.set, config);
+        self.set_servers(&[]);
+        self.dirty = true;
     }
 
     /// The name servers to be asked; three at most.

@@ -140,6 +140,21 @@ impl Stack {
         Ok(())
     }
 
+    /// Becomes another host: with other addresses, and without a connection. Who had one finds it reset; nobody on the network hears of it, for
+    /// there the old addresses may be another's.
+    pub(crate) fn start_over(&mut self, device: &mut dyn NetDevice, config: &Config, now: u64) {
+        for id in self.connections.ids() {
+            if let Some(connection) = self.connections.lookup(id) {
+                connection.cut();
+            }
+            self.settle(id, now, false);
+        }
+        self.slaac = config.ipv6 == Ipv6Config::Auto;
+        self.interface = interface(device, &mut self.output, self.slaac, self.random, now);
+        self.common.start_over(config);
+        self.configure(config, EthernetAddress(self.output.link.mac.0));
+    }
+
     fn configure(&mut self, config: &Config, mac: EthernetAddress) {
         let own = match config.ipv6 {
             Ipv6Config::Off => None,

@@ -22,6 +22,7 @@ use alloc::vec::Vec;
 use control::Role;
 use control::request::Request;
 use core::cell::Cell;
+use spin::Mutex;
 use zssh::SecretKey;
 use zssh::ed25519_dalek::SigningKey;
 
@@ -83,7 +84,8 @@ pub struct Key {
 /// Who is who: the machine and its operators.
 #[derive(Debug)]
 pub struct Identities {
-    host: SecretKey,
+    /// Ed25519.
+    host: Mutex<SigningKey>,
     keys: Vec<Key>,
 }
 
@@ -93,13 +95,21 @@ pub type Random = fn(&mut [u8]);
 impl Identities {
     /// The machine by the seed of its Ed25519 key, and who may operate it.
     pub fn new(host: &[u8; 32], keys: Vec<Key>) -> Self {
-        Self { host: SecretKey::Ed25519 { secret_key: SigningKey::from_bytes(host) }, keys }
+        Self { host: Mutex::new(SigningKey::from_bytes(host)), keys }
     }
 
     /// The public half of the machine's key.
     pub fn host_key(&self) -> [u8; 32] {
-        let SecretKey::Ed25519 { secret_key } = &self.host;
-        secret_key.verifying_key().to_bytes()
+        self.host.lock().verifying_key().to_bytes()
+    }
+
+    /// Gives the machine another key, by its seed: for the connections to come.
+    pub fn set_host_key(&self, seed: &[u8; 32]) {
+        *self.host.lock() = SigningKey::from_bytes(seed);
+    }
+
+    pub(crate) fn host(&self) -> SecretKey {
+        SecretKey::Ed25519 { secret_key: self.host.lock().clone() }
     }
 }
 
@@ -116,4 +126,18 @@ pub struct Caller {
 pub trait Operator: Sync {
     /// Carries out a command that the caller may give, and returns its exit status.
     fn execute(&self, caller: &Caller, request: &Request, output: &mut dyn Output) -> u8;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_machine_takes_on_another_key() {
+        let identities = Identities::new(&[1; 32], Vec::new());
+        let before = identities.host_key();
+        identities.set_host_key(&[2; 32]);
+        assert_ne!(identities.host_key(), before);
+        assert_eq!(identities.host_key(), Identities::new(&[2; 32], Vec::new()).host_key());
+    }
 }

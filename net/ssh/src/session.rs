@@ -39,6 +39,7 @@ pub(crate) fn now<F: Future>(future: F) -> F::Output {
 pub(crate) struct Server<'a, S> {
     stream: S,
     phase: &'a Cell<Phase>,
+    host: SecretKey,
     identities: &'a Identities,
     random: Source,
     tries: u32,
@@ -94,7 +95,7 @@ impl<S: Read + Write> Behavior for Server<'_, S> {
     }
 
     fn host_secret_key(&self) -> &SecretKey {
-        &self.identities.host
+        &self.host
     }
 
     fn server_id(&self) -> &'static str {
@@ -140,7 +141,8 @@ pub fn serve<S: Read + Write>(
     let Line { stream, phase, is_gone } = line;
     let at_end: RefCell<Vec<AtEnd>> = RefCell::default();
     let mut buffer = vec![0; PACKET];
-    let server = Server { stream, phase, identities, random: Source(random), tries: 0 };
+    let host = identities.host();
+    let server = Server { stream, phase, host, identities, random: Source(random), tries: 0 };
     let mut transport = Transport::new(&mut buffer, server);
     let mut commands = 0;
     phase.set(Phase::Login);

@@ -268,6 +268,9 @@ pub struct RunOptions {
     /// Go on from this checkpoint, of a machine with the same image, as soon as the machine is up
     #[arg(long, value_name = "FILE")]
     pub restore: Option<PathBuf>,
+    /// As another host: with the addresses and the host key of this machine, beside the one that was frozen
+    #[arg(long, requires = "restore")]
+    pub new_identity: bool,
     /// Return when the application answers, and leave the machine running
     #[arg(long)]
     pub detach: bool,

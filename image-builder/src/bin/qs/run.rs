@@ -177,7 +177,7 @@ fn stay(machine: &Machine, options: &RunOptions) -> Result<ExitCode, Error> {
 fn come_up(machine: &Machine, options: &RunOptions) -> Result<(), Error> {
     wait_answering(machine, &options.app)?;
     let Some(file) = &options.restore else { return Ok(()) };
-    control::restore(machine, &Keys::of_user()?, file)?;
+    control::restore(machine, &Keys::of_user()?, file, options.new_identity)?;
     output::progress(format_args!("goes on from {}", file.display()));
     wait_answering(machine, &options.app)
 }

@@ -72,7 +72,8 @@ fn what_may_be_said() {
 #[test]
 fn a_checkpoint_has_room_and_no_json() {
     assert_eq!(verb("checkpoint"), Verb::Checkpoint { room: None });
-    assert_eq!(verb("restore"), Verb::Restore);
+    assert_eq!(verb("restore"), Verb::Restore { new_identity: false });
+    assert_eq!(verb("restore --new-identity"), Verb::Restore { new_identity: true });
     assert_eq!(verb("checkpoint --room 8"), Verb::Checkpoint { room: Some(8 << 20) });
     assert_eq!(verb("checkpoint --room=1048576"), Verb::Checkpoint { room: Some(MOST_ROOM) });
 }

@@ -1,5 +1,6 @@
 //! Two stacks back to back.
 
+mod devices;
 pub(crate) mod fake;
 mod hostile;
 mod life;
