@@ -108,38 +108,53 @@ pub fn restore(
 
 /// Why nothing has come of it.
 fn work(handle: &Handle, belt: &Inward, map: &MemoryMap, part: Part, new_identity: bool) -> Fault {
-    let plan = match receive(handle, belt, map) {
+    let source = Received { handle, belt, piece: Vec::new(), read: 0 };
+    let mut progress = None;
+    let told = |done, of| {
+        progress.get_or_insert_with(|| Told::new(handle, of)).more(done);
+        if handle.is_cancelled() { Err(Fault::Cancelled) } else { Ok(()) }
+    };
+    let plan = match receive(source, map, told) {
         Ok(plan) => plan,
         Err(fault) => return fault,
     };
+    take_over(&plan, part, new_identity, || {
+        if handle.is_cancelled() {
+            return Err(Fault::Cancelled);
+        }
+        let told = "all has come and is whole: this machine goes on as the one that was frozen";
+        handle.say(Said::Remark(told.to_string()));
+        belt.dismiss(handle, Instant::now().saturating_add(FAREWELL));
+        Ok(())
+    })
+}
+
+/// Puts the received system in the place of this one. `farewell` is said when nothing is known to be in the way. Where this returns, this
+/// machine goes on as it was.
+fn take_over(
+    plan: &Plan,
+    part: Part,
+    new_identity: bool,
+    farewell: impl FnOnce() -> Result<(), Fault>,
+) -> Fault {
     let entered = match request(Some(Phase::Guest), LONGEST) {
         Ok(outcome) => outcome == Outcome::Switched,
         Err(error) => return Fault::Mode(error),
     };
-    if handle.is_cancelled() {
-        leave(entered);
-        return Fault::Cancelled;
-    }
-    handle.say(Said::Remark(
-        "all has come and is whole: this machine goes on as the one that was frozen".to_string(),
-    ));
-    belt.dismiss(handle, Instant::now().saturating_add(FAREWELL));
-    log::info!("control: taken over by a checkpoint");
-    let mut held = part.hold();
-    part.silence(&mut held);
-    heir::order_new_identity(new_identity);
-    let error = bare::restore(plan.address(), LONGEST);
-    heir::order_new_identity(false);
-    part.find(&mut held);
-    drop(held);
-    leave(entered);
-    Fault::Restore(error)
-}
-
-fn leave(entered: bool) {
+    let fault = farewell().err().unwrap_or_else(|| {
+        log::info!("control: taken over by a checkpoint");
+        let mut held = part.hold();
+        part.silence(&mut held);
+        heir::order_new_identity(new_identity);
+        let error = bare::restore(plan.address(), LONGEST);
+        heir::order_new_identity(false);
+        part.find(&mut held);
+        Fault::Restore(error)
+    });
     if entered && let Err(error) = request(Some(Phase::Native), LONGEST) {
         log::error!("the machine stays in guest mode: {error}");
     }
+    fault
 }
 
 /// Pieces that have come, one after another.
@@ -166,25 +181,28 @@ impl Source for Received<'_> {
     }
 }
 
-/// Puts all that comes where it stays, or near.
-fn receive(handle: &Handle, belt: &Inward, map: &MemoryMap) -> Result<Plan, Fault> {
-    let source = Received { handle, belt, piece: Vec::new(), read: 0 };
+/// Puts all that comes where it stays, or near. `told` hears how many pages more there are, of how many, and may end it.
+fn receive<S: Source>(
+    source: S,
+    map: &MemoryMap,
+    mut told: impl FnMut(u64, u64) -> Result<(), Fault>,
+) -> Result<Plan, Fault>
+where
+    Fault: From<ReadError<S::Error>>,
+{
     let mut stream = Stream::new(source, Reader::new(None))?;
     let Some(Event::Manifest(manifest)) = stream.event()? else {
-        return Err(Fault::Refused(Vec::from(["it has no manifest".to_string()])));
+        unreachable!("the first event of a checkpoint is its manifest");
     };
     compare(manifest, map)?;
     let mut places = Places::find(manifest)?;
-    let mut progress = Told::new(handle, places.pages());
+    let pages = places.pages();
     while let Some(event) = stream.event()? {
-        if let Event::Pages(pages) = event {
-            for piece in pages.pieces() {
+        if let Event::Pages(chunk) = event {
+            for piece in chunk.pieces() {
                 places.put(piece)?;
-                progress.more(piece.count().into());
+                told(piece.count().into(), pages)?;
             }
-        }
-        if handle.is_cancelled() {
-            return Err(Fault::Cancelled);
         }
     }
     Ok(places.plan()?)

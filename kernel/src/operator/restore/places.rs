@@ -2,7 +2,7 @@
 //! place. What has to be moved at last is a plan of [`vmm::takeover`].
 
 use alloc::vec::Vec;
-use checkpoint::{Content, Manifest, Piece};
+use checkpoint::{Content, FrameKind, Manifest, Piece};
 use core::fmt;
 use core::ops::Range;
 use machine::frames::Block;
@@ -52,6 +52,8 @@ pub struct Places {
     states: Vec<Block>,
     /// Numbers of the frames: from the first to before the second, ascending.
     all: Vec<Range<u64>>,
+    /// Those of them of which nothing comes, for they are zero, as far as they are not cleared yet: the last first.
+    zeros: Vec<Range<u64>>,
     /// Which of `own` the next frame may be in.
     at_own: usize,
     /// The block of `spare` that the next one goes to, and the page in it.
@@ -70,7 +72,9 @@ struct Move {
 impl Places {
     /// Takes frames for all that the manifest lists.
     pub fn find(manifest: &Manifest) -> Result<Self, Misfit> {
-        let all: Vec<_> = manifest.frames.ranges().iter().map(|range| range.first..range.end()).collect();
+        let ranges = manifest.frames.ranges().iter();
+        let all: Vec<_> = ranges.clone().map(|range| range.first..range.end()).collect();
+        let zeros = ranges.rev().filter(|range| range.kind == FrameKind::Zero);
         let [text, _, constants_end, _] = image_bounds();
         let facts = facts_bounds();
         for fixed in [text..constants_end, facts] {
@@ -85,6 +89,7 @@ impl Places {
             strays: Vec::new(),
             states: Vec::new(),
             all,
+            zeros: zeros.map(|range| range.first..range.end()).collect(),
             at_own: 0,
             at_spare: (0, 0),
             moves: Vec::new(),
@@ -140,22 +145,37 @@ impl Places {
 
     /// Keeps what comes next: frames ascend.
     pub fn put(&mut self, piece: Piece<'_>) -> Result<(), Misfit> {
+        self.clear_before(piece.first)?;
         let frames = piece.first..piece.first + u64::from(piece.count());
         for (frame, at) in frames.zip(0..) {
-            let address = frame * PAGE;
             let page = match piece.content {
                 Content::Pages(bytes) => Some(&bytes[at * PAGE as usize..][..PAGE as usize]),
                 Content::Zero(_) => None,
             };
-            match (self.own_place(address), page) {
-                (Some(place), Some(page)) => place.copy_from_slice(page),
-                (Some(place), None) => place.fill(0),
-                (None, None) => self.moves_to(address, None),
-                (None, Some(page)) => {
-                    let (place, from) = self.next_spare().ok_or(Misfit::Memory(1))?;
-                    place.copy_from_slice(page);
-                    self.moves_to(address, Some(from));
-                }
+            self.keep(frame, page)?;
+        }
+        Ok(())
+    }
+
+    /// Clears the frames before this one of which nothing comes.
+    fn clear_before(&mut self, end: u64) -> Result<(), Misfit> {
+        while let Some(zeros) = self.zeros.pop_if(|zeros| zeros.start < end) {
+            zeros.into_iter().try_for_each(|frame| self.keep(frame, None))?;
+        }
+        Ok(())
+    }
+
+    /// Keeps what is in a frame, if it is not zero.
+    fn keep(&mut self, frame: u64, page: Option<&[u8]>) -> Result<(), Misfit> {
+        let address = frame * PAGE;
+        match (self.own_place(address), page) {
+            (Some(place), Some(page)) => place.copy_from_slice(page),
+            (Some(place), None) => place.fill(0),
+            (None, None) => self.moves_to(address, None),
+            (None, Some(page)) => {
+                let (place, from) = self.next_spare().ok_or(Misfit::Memory(1))?;
+                place.copy_from_slice(page);
+                self.moves_to(address, Some(from));
             }
         }
         Ok(())
@@ -195,6 +215,7 @@ impl Places {
 
     /// What is left to be done, when all has come.
     pub fn plan(mut self) -> Result<Plan, Misfit> {
+        self.clear_before(u64::MAX)?;
         let count = 1 + (self.moves.len() as u64).div_ceil(MOST_ENTRIES);
         let mut head = self.spare(count)?;
         let (states, address): (Vec<_>, _) =
