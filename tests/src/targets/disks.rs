@@ -1,10 +1,13 @@
-//! What is on a disk that somebody else may have written: partition tables, and what a machine keeps.
+//! What is on a disk that somebody else may have written: partition tables, what a machine keeps, and records of checkpoints.
 //!
 //! Checksums are made right first: what they protect is what a forger can choose.
 
+use ::checkpoint::{Sink, Source};
+use ::slots::{BLOCK, PLACE, PLACES, RECORD, Record, Slots};
 use ::state::{HEADER, HostKey, MAGIC, PARTITION, SECTORS, SLOT, Store};
 use blake3::Hasher;
 use drivers_api::fake::{FakeDisk, Operation};
+use drivers_api::{BlockDevice, BlockError};
 use gpt::{ALIGNMENT, New, SECTOR, Table};
 use gpt_disk_types::{Crc32, crc::Crc};
 
@@ -125,6 +128,83 @@ fn keep(mut disk: FakeDisk) {
     }
 }
 
+/// Records of checkpoints, one after another. What counts is on the partition and apart, and can be read; whatever the others say, one
+/// can be added and is whole then, and the newest stays until it is.
+pub fn slots(input: &[u8]) {
+    let mut disk = partition();
+    for (place, bytes) in input.chunks(RECORD).take(PLACES).enumerate() {
+        disk.bytes[place * PLACE as usize * SECTOR..][..bytes.len()].copy_from_slice(bytes);
+    }
+    add(disk.clone());
+    for place in 0..PLACES {
+        let record = &mut disk.bytes[place * PLACE as usize * SECTOR..][..RECORD];
+        let hash = *Hasher::new().update(&record[..64]).finalize().as_bytes();
+        record[64..].copy_from_slice(&hash);
+    }
+    add(disk);
+}
+
+/// A disk that is all partition.
+fn partition() -> FakeDisk {
+    FakeDisk::blank(5 * BLOCK as usize)
+}
+
+fn open(disk: &mut FakeDisk) -> Slots<Whole<'_>> {
+    Slots::open(Whole(disk)).expect("it is large enough")
+}
+
+fn add(mut disk: FakeDisk) {
+    let sectors = 5 * BLOCK;
+    let whole: Vec<Record> = open(&mut disk).whole().copied().collect();
+    assert!(whole.len() + open(&mut disk).faults().len() <= PLACES && disk.operations.is_empty());
+    let mut places: Vec<_> = whole.iter().map(Record::sectors).collect();
+    places.sort_by_key(|place| place.start);
+    assert!(places.iter().all(|place| BLOCK <= place.start && place.start < place.end));
+    assert!(places.windows(2).all(|pair| pair[0].end <= pair[1].start));
+    assert!(places.last().is_none_or(|place| place.end <= sectors));
+    for record in &whole {
+        let mut reader = open(&mut disk).read(record.number).expect("it is whole");
+        let (mut bytes, mut piece) = (0, [0; 10_000]);
+        while let count @ 1.. = reader.read(&mut piece).expect("it is on the disk") {
+            bytes += count as u64;
+        }
+        assert_eq!(bytes, record.bytes);
+    }
+    let newest = whole.first().copied();
+    let Ok(mut writer) = open(&mut disk).begin(1) else { return };
+    assert_eq!(writer.write(&[1; 700]), Ok(()));
+    drop(writer);
+    assert_eq!(open(&mut disk).latest().copied(), newest);
+    let mut writer = open(&mut disk).begin(1).expect("it could be begun before");
+    assert_eq!(writer.write(&[1; 700]), Ok(()));
+    let (_, record) = writer.keep([1; 16], 0).expect("the disk takes it");
+    assert!(newest.is_none_or(|newest| newest.number < record.number));
+    assert_eq!(open(&mut disk).latest(), Some(&record));
+}
+
+/// A disk as a partition of its own.
+struct Whole<'d>(&'d mut FakeDisk);
+
+impl ::slots::Blocks for Whole<'_> {
+    type Error = BlockError;
+
+    fn sectors(&self) -> u64 {
+        self.0.geometry().sectors
+    }
+
+    fn read(&mut self, sector: u64, bytes: &mut [u8]) -> Result<(), BlockError> {
+        self.0.read(sector, bytes)
+    }
+
+    fn write(&mut self, sector: u64, bytes: &[u8]) -> Result<(), BlockError> {
+        self.0.write(sector, bytes)
+    }
+
+    fn flush(&mut self) -> Result<(), BlockError> {
+        self.0.flush()
+    }
+}
+
 pub fn tables() -> Vec<Vec<u8>> {
     let bytes = disk().bytes;
     vec![[&bytes[..TABLE * SECTOR], &bytes[bytes.len() - TABLE * SECTOR..]].concat()]
@@ -138,4 +218,11 @@ pub fn states() -> Vec<Vec<u8>> {
     let place = ALIGNMENT as usize * SECTOR;
     let slots = [0, SLOT].map(|slot| &disk.bytes[place + slot..][..SECTOR]);
     vec![slots.concat(), [slots[0], &[0; SECTOR]].concat()]
+}
+
+pub fn records() -> Vec<Vec<u8>> {
+    let record =
+        |number, start, bytes| Record { number, start, bytes, wall: 5, id: [number as u8; 16] }.encode();
+    let [a, b, c] = [record(1, BLOCK, 5000), record(2, 2 * BLOCK, 1), record(3, 3 * BLOCK, 2 * 65536)];
+    vec![[a, b].concat(), [c, a, b].concat(), [record(7, 2 * BLOCK + 64, 65536)].concat()]
 }

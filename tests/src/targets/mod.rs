@@ -17,7 +17,7 @@ pub use acpi::acpi;
 pub use boot::{boot_params, multiboot1, multiboot2, pvh};
 pub use checkpoint::checkpoint;
 pub use control::{access, handshake_stages, request, ssh};
-pub use disks::{gpt, state};
+pub use disks::{gpt, slots, state};
 pub use http::http;
 pub use resp::resp;
 pub use settings::settings;
@@ -45,6 +45,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "ssh", run: ssh, seeds: control::handshakes },
     Target { name: "gpt", run: gpt, seeds: disks::tables },
     Target { name: "state", run: state, seeds: disks::states },
+    Target { name: "slots", run: slots, seeds: disks::records },
     Target { name: "checkpoint", run: checkpoint, seeds: checkpoint::seeds },
 ];
 
