@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `record` | what makes a checkpoint count |
 //! | `slots` | which there are, and where the next one goes: [`Slots`] |
+//! | `which` | how one of them is named |
 //! | `writer`, `reader` | one of them: a `checkpoint::Sink`, a `checkpoint::Source` |
 #![no_std]
 #![forbid(unsafe_code)]
@@ -17,11 +18,13 @@ extern crate alloc;
 mod reader;
 mod record;
 mod slots;
+mod which;
 mod writer;
 
 pub use reader::Reader;
 pub use record::{Fault, MAGIC, RECORD, Record, VERSION};
 pub use slots::{Error, MAX_KEEP, Slots};
+pub use which::{Which, WhichError};
 pub use writer::Writer;
 
 use drivers_api::BlockError;

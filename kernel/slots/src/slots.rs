@@ -6,7 +6,7 @@ use core::ops::Range;
 
 use gpt::SECTOR;
 
-use crate::{BLOCK, Blocks, Fault, PLACE, PLACES, RECORD, Reader, Record, Writer};
+use crate::{BLOCK, Blocks, Fault, PLACE, PLACES, RECORD, Reader, Record, Which, Writer};
 
 /// Checkpoints that can be kept at most: there is one slot more.
 pub const MAX_KEEP: usize = PLACES - 1;
@@ -18,8 +18,8 @@ pub enum Error<E> {
     TooSmall(u64),
     /// Something on it was written in this version of the format.
     Newer(u32),
-    /// There is none with this number.
-    Missing(u64),
+    /// There is no such one.
+    Missing(Which),
     /// Numbers can't grow.
     Number,
     /// It has more than so many bytes, those of a slot.
@@ -41,7 +41,8 @@ impl<E: fmt::Display> fmt::Display for Error<E> {
             Self::Newer(version) => {
                 write!(f, "the partition is left alone: something is in version {version} of its format")
             }
-            Self::Missing(number) => write!(f, "there is no checkpoint {number}"),
+            Self::Missing(Which::Latest) => f.write_str("there is no checkpoint"),
+            Self::Missing(which) => write!(f, "there is no checkpoint {which}"),
             Self::Number => f.write_str("the partition has had its last checkpoint"),
             Self::Full(bytes) => write!(f, "a checkpoint has more bytes than the {bytes} of a slot"),
             Self::Incomplete => f.write_str("a checkpoint that was not written whole is not kept"),
@@ -128,10 +129,19 @@ impl<D: Blocks> Slots<D> {
         Ok(slot(self.disk.sectors(), keep)? * SECTOR as u64)
     }
 
-    /// Reads the one with this number.
-    pub fn read(self, number: u64) -> Result<Reader<D>, Error<D::Error>> {
-        let record = self.whole().find(|record| record.number == number).copied();
-        Reader::new(self.disk, &record.ok_or(Error::Missing(number))?)
+    /// Which one that is, if it is whole.
+    pub fn find(&self, which: Which) -> Option<&Record> {
+        self.whole().find(|record| match which {
+            Which::Latest => true,
+            Which::Number(number) => record.number == number,
+            Which::Id(id) => record.id == id,
+        })
+    }
+
+    /// Reads one.
+    pub fn read(self, which: Which) -> Result<Reader<D>, Error<D::Error>> {
+        let record = *self.find(which).ok_or(Error::Missing(which))?;
+        Reader::new(self.disk, &record)
     }
 
     /// Begins to write one, so that the newest `keep`, 1 to [`MAX_KEEP`], stay whole until it is, and whatever becomes of it. Only where

@@ -67,7 +67,7 @@ fn put(disk: &mut FakeDisk, keep: usize, id: [u8; 16], bytes: usize) -> Result<R
 }
 
 fn read(disk: &mut FakeDisk, number: u64) -> Result<Vec<u8>, TestError> {
-    let mut reader = Slots::open(disk)?.read(number)?;
+    let mut reader = Slots::open(disk)?.read(Which::Number(number))?;
     let (mut bytes, mut piece) = (Vec::new(), [0; 40_000]);
     loop {
         match reader.read(&mut piece).map_err(Error::Disk)? {
@@ -104,7 +104,7 @@ fn the_last_ones_are_kept() {
         let newest: Vec<u64> = (1..=u64::from(number)).rev().take(2).collect();
         assert_eq!(numbers(&mut disk), newest);
     }
-    assert_eq!(read(&mut disk, 7), Err(Error::Missing(7)));
+    assert_eq!(read(&mut disk, 7), Err(Error::Missing(Which::Number(7))));
     assert_eq!(Slots::open(&mut disk).unwrap().latest().unwrap().number, 9);
 }
 
@@ -188,4 +188,33 @@ fn nothing_is_written_beside_the_partition() {
     let (start, end) = (ALIGNMENT as usize * SECTOR, (ALIGNMENT + sectors) as usize * SECTOR);
     assert!(disk.bytes[..start] == fresh.bytes[..start] && disk.bytes[end..] == fresh.bytes[end..]);
     assert_eq!(Slots::open(table.partitions[0].view(&mut disk)).unwrap().latest().unwrap().id, id(3));
+}
+
+#[test]
+fn one_is_named_by_number_or_id() {
+    let mut disk = blank(12);
+    for number in 1..=3 {
+        put(&mut disk, 3, id(number), 10).unwrap();
+    }
+    let slots = Slots::open(&mut disk).unwrap();
+    let number = |name: &str| slots.find(name.parse().unwrap()).map(|record| record.number);
+    assert_eq!((number("latest"), number("2"), number("4")), (Some(3), Some(2), None));
+    assert_eq!(number("01010101010101010101010101010101"), Some(1));
+    let name = "0123456789abcdef0123456789ABCDEF";
+    let Ok(which @ Which::Id(_)) = name.parse::<Which>() else { panic!("{name} is an ID") };
+    assert_eq!(which.to_string(), name.to_lowercase());
+    for name in [
+        "",
+        "0",
+        "+1",
+        "-1",
+        "Latest",
+        "0123456789abcdef0123456789abcdeg",
+        "\u{e9}123456789abcdef0123456789abcde",
+    ] {
+        assert_eq!(name.parse::<Which>(), Err(WhichError), "{name}");
+    }
+    let mut empty = blank(2);
+    let missing = Slots::open(&mut empty).unwrap().read(Which::Latest).unwrap_err();
+    assert_eq!(missing.to_string(), "there is no checkpoint");
 }

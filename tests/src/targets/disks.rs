@@ -3,7 +3,7 @@
 //! Checksums are made right first: what they protect is what a forger can choose.
 
 use ::checkpoint::{Sink, Source};
-use ::slots::{BLOCK, PLACE, PLACES, RECORD, Record, Slots};
+use ::slots::{BLOCK, PLACE, PLACES, RECORD, Record, Slots, Which};
 use ::state::{HEADER, HostKey, MAGIC, PARTITION, SECTORS, SLOT, Store};
 use blake3::Hasher;
 use drivers_api::fake::{FakeDisk, Operation};
@@ -163,7 +163,7 @@ fn add(mut disk: FakeDisk) {
     assert!(places.windows(2).all(|pair| pair[0].end <= pair[1].start));
     assert!(places.last().is_none_or(|place| place.end <= sectors));
     for record in &whole {
-        let mut reader = open(&mut disk).read(record.number).expect("it is whole");
+        let mut reader = open(&mut disk).read(Which::Number(record.number)).expect("it is whole");
         let (mut bytes, mut piece) = (0, [0; 10_000]);
         while let count @ 1.. = reader.read(&mut piece).expect("it is on the disk") {
             bytes += count as u64;
