@@ -1,4 +1,4 @@
-//! Checkpoints in files: what they say, whether they are whole, several made one.
+//! Checkpoints in files, and on the disks of machines: what they say, whether they are whole, several made one.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
@@ -9,9 +9,11 @@ use std::process;
 use checkpoint::{
     Event, Key, MAX_RAW, Manifest, MergeError, ReadError, Reader, Sink, Source, Stream, Totals, WriteError,
 };
+use slots::{Slots, Which};
 use time::OffsetDateTime;
 
 use crate::date::date;
+use crate::disk::kept::{self, Kept};
 
 /// Why nothing is said of a checkpoint, or none is made.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +46,17 @@ pub enum CheckpointError {
     /// Too many are to be merged.
     #[error("at most {} checkpoints can be merged at a time", checkpoint::MAX_LAYERS)]
     Count,
+    /// A disk does not have it.
+    #[error("{path}: {error}")]
+    Kept {
+        /// The image of the disk.
+        path: PathBuf,
+        /// What is wrong.
+        error: slots::Error<io::Error>,
+    },
+    /// One of a disk is asked for.
+    #[error("{0} is no image of a disk with a partition for checkpoints")]
+    NoDisk(PathBuf),
     /// A file can't be read or made.
     #[error("{path}: {error}")]
     Io {
@@ -66,14 +79,22 @@ pub fn key(path: &Path) -> Result<Key, CheckpointError> {
     digits.ok_or_else(|| CheckpointError::Key(path.to_owned()))
 }
 
-struct Input(File);
+enum Input {
+    File(File),
+    /// Kept on a disk, of which this is an image.
+    Kept(slots::Reader<Kept>),
+}
 
 impl Source for Input {
     type Error = io::Error;
 
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        let file = match self {
+            Self::File(file) => file,
+            Self::Kept(reader) => return reader.read(bytes),
+        };
         loop {
-            match self.0.read(bytes) {
+            match file.read(bytes) {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 other => return other,
             }
@@ -82,8 +103,21 @@ impl Source for Input {
 }
 
 impl Input {
-    fn open(path: &Path) -> Result<Self, CheckpointError> {
-        File::open(path).map(Self).map_err(at(path))
+    /// Opens a file with a checkpoint, or one on the image of a disk; tells its bytes, too.
+    fn open(path: &Path, which: Which) -> Result<(Self, u64), CheckpointError> {
+        let refused = |error| CheckpointError::Kept { path: path.to_owned(), error };
+        match kept::open(path).map_err(refused)? {
+            Some(slots) => {
+                let bytes = slots.find(which).map_or(0, |record| record.bytes);
+                Ok((Self::Kept(slots.read(which).map_err(refused)?), bytes))
+            }
+            None if which == Which::Latest => {
+                let file = File::open(path).map_err(at(path))?;
+                let bytes = file.metadata().map_err(at(path))?.len();
+                Ok((Self::File(file), bytes))
+            }
+            None => Err(CheckpointError::NoDisk(path.to_owned())),
+        }
     }
 }
 
@@ -94,8 +128,16 @@ fn unread(path: &Path, error: ReadError<io::Error>) -> CheckpointError {
     }
 }
 
-fn open(path: &Path, reader: Reader) -> Result<Stream<Input>, CheckpointError> {
-    Stream::new(Input::open(path)?, reader).map_err(|error| unread(path, error.into()))
+/// Which checkpoints are kept on the image of a disk, and which records do not count.
+pub fn list(path: &Path) -> Result<Slots<Kept>, CheckpointError> {
+    let slots = kept::open(path).map_err(|error| CheckpointError::Kept { path: path.to_owned(), error })?;
+    slots.ok_or_else(|| CheckpointError::NoDisk(path.to_owned()))
+}
+
+fn open(path: &Path, which: Which, reader: Reader) -> Result<(Stream<Input>, u64), CheckpointError> {
+    let (input, bytes) = Input::open(path, which)?;
+    let stream = Stream::new(input, reader).map_err(|error| unread(path, error.into()))?;
+    Ok((stream, bytes))
 }
 
 /// What a checkpoint's tags prove.
@@ -116,40 +158,54 @@ pub struct Inspection {
     pub manifest: Manifest,
     /// Whether that is to be believed.
     pub trust: Trust,
-    /// Bytes of the file.
+    /// Its bytes.
     pub bytes: u64,
 }
 
 impl Inspection {
     /// When the checkpoint was taken, if the machine knew the date.
     pub fn date(&self) -> Option<String> {
-        let seconds = i64::try_from(self.manifest.header.wall / 1_000_000_000).ok().filter(|now| *now > 0)?;
-        OffsetDateTime::from_unix_timestamp(seconds).ok().map(date)
+        date_of(self.manifest.header.wall)
     }
 }
 
-/// Reads what a checkpoint says before its pages. Without its key nothing proves it.
+/// The date of so many nanoseconds since 1970; none of those that mean that it was not known.
+pub fn date_of(wall: u64) -> Option<String> {
+    let seconds = i64::try_from(wall / 1_000_000_000).ok().filter(|now| *now > 0)?;
+    OffsetDateTime::from_unix_timestamp(seconds).ok().map(date)
+}
+
+/// Reads what a checkpoint says before its pages: that in a file, or the latest on the image of a disk. Without its key nothing proves it.
 pub fn inspect(path: &Path, key: Option<Key>) -> Result<Inspection, CheckpointError> {
+    inspect_one(path, Which::Latest, key)
+}
+
+/// The same for one of those on the image of a disk.
+pub fn inspect_one(path: &Path, which: Which, key: Option<Key>) -> Result<Inspection, CheckpointError> {
     let manifest = |reader| {
-        let mut stream = open(path, reader)?;
+        let (mut stream, bytes) = open(path, which, reader)?;
         let event = stream.event().map_err(|error| unread(path, error))?;
         let Some(Event::Manifest(manifest)) = event else { unreachable!("the manifest comes first") };
-        Ok(manifest.clone())
+        Ok((manifest.clone(), bytes))
     };
     let trust = if key.is_some() { Trust::Key } else { Trust::Checksums };
-    let (manifest, trust) = match manifest(Reader::new(key)) {
+    let ((manifest, bytes), trust) = match manifest(Reader::new(key)) {
         Err(CheckpointError::Refused { error: checkpoint::Error::KeyMissing, .. }) => {
             (manifest(Reader::unchecked())?, Trust::Nothing)
         }
         other => (other?, trust),
     };
-    let bytes = fs::metadata(path).map_err(at(path))?.len();
     Ok(Inspection { manifest, trust, bytes })
 }
 
-/// Reads all of a checkpoint and checks everything.
+/// Reads all of a checkpoint, that in a file or the latest on the image of a disk, and checks everything.
 pub fn verify(path: &Path, key: Option<Key>) -> Result<Totals, CheckpointError> {
-    let mut stream = open(path, Reader::new(key))?;
+    verify_one(path, Which::Latest, key)
+}
+
+/// The same for one of those on the image of a disk.
+pub fn verify_one(path: &Path, which: Which, key: Option<Key>) -> Result<Totals, CheckpointError> {
+    let (mut stream, _) = open(path, which, Reader::new(key))?;
     while stream.event().map_err(|error| unread(path, error))?.is_some() {}
     stream.reader().finish().map_err(|error| unread(path, error.into()))
 }
@@ -197,7 +253,9 @@ pub fn merge(inputs: &[PathBuf], output: &Path, key: Option<&Key>) -> Result<Tot
     if output.symlink_metadata().is_ok() {
         return Err(exists());
     }
-    let sources = inputs.iter().map(|path| Input::open(path)).collect::<Result<Vec<_>, _>>()?;
+    let sources = { inputs.iter() }
+        .map(|path| Ok(Input::open(path, Which::Latest)?.0))
+        .collect::<Result<Vec<_>, CheckpointError>>()?;
     let part = Part::create(output).map_err(at(output))?;
     let merged = checkpoint::merge(sources, part, key, MAX_RAW);
     let (part, totals) = merged.map_err(|error| match error {

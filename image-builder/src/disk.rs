@@ -1,4 +1,6 @@
-//! Disks for machines: image files with a GPT and a partition for what the machine keeps.
+//! Disks for machines: image files with a GPT, a partition for what the machine keeps, and perhaps one for its checkpoints.
+
+pub mod kept;
 
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
@@ -59,13 +61,57 @@ impl fmt::Display for DiskSize {
     }
 }
 
-/// Makes an image file that nobody else can read, for the host key will be in it. A file that is there is left alone.
-pub fn create(path: &Path, size: DiskSize) -> Result<(), DiskError> {
+/// The size of a partition for checkpoints in bytes: whole mebibytes, at least 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CheckpointsSize(u64);
+
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("size for checkpoints '{0}': expected whole mebibytes, such as 512M or 4G")]
+pub struct CheckpointsSizeError(String);
+
+impl CheckpointsSize {
+    pub const fn mebibytes(count: u64) -> Self {
+        Self(count << 20)
+    }
+
+    /// A disk with room for nothing else but the table and what the machine keeps.
+    pub fn disk(self) -> DiskSize {
+        DiskSize(self.0.saturating_add(DiskSize::MINIMUM))
+    }
+}
+
+impl FromStr for CheckpointsSize {
+    type Err = CheckpointsSizeError;
+
+    /// A bare number counts mebibytes, as with memory.
+    fn from_str(text: &str) -> Result<Self, CheckpointsSizeError> {
+        let bytes = binary_size(text).filter(|bytes| *bytes > 0 && bytes.is_multiple_of(1 << 20));
+        bytes.map(Self).ok_or_else(|| CheckpointsSizeError(text.to_owned()))
+    }
+}
+
+impl fmt::Display for CheckpointsSize {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}M", self.0 >> 20)
+    }
+}
+
+/// Makes an image file that nobody else can read, for the host key will be in it, and in checkpoints all that was in memory. A file that is
+/// there is left alone.
+pub fn create(path: &Path, size: DiskSize, checkpoints: Option<CheckpointsSize>) -> Result<(), DiskError> {
     let at = |error| DiskError::Io { path: path.to_owned(), error };
     let guid = || random::bytes().map(Guid::from_random_bytes).map_err(at);
-    let state =
-        New { kind: ::state::PARTITION, id: guid()?, name: "Quicksilver state", sectors: STATE_SECTORS };
-    let pieces = gpt::lay_out(size.0 / SECTOR as u64, guid()?, &[state])
+    let mut partitions = vec![New {
+        kind: ::state::PARTITION,
+        id: guid()?,
+        name: "Quicksilver state",
+        sectors: STATE_SECTORS,
+    }];
+    if let Some(CheckpointsSize(bytes)) = checkpoints {
+        let (name, sectors) = ("Quicksilver checkpoints", bytes / SECTOR as u64);
+        partitions.push(New { kind: slots::PARTITION, id: guid()?, name, sectors });
+    }
+    let pieces = gpt::lay_out(size.0 / SECTOR as u64, guid()?, &partitions)
         .map_err(|error| DiskError::Layout { path: path.to_owned(), error })?;
     let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
     let file = file.map_err(|error| match error.kind() {
@@ -99,6 +145,10 @@ mod tests {
             assert_eq!(text.parse::<DiskSize>(), Err(SizeError(text.to_owned())));
         }
         assert_eq!(DiskSize::mebibytes(64).to_string(), "64M");
+        assert_eq!("1G".parse(), Ok(CheckpointsSize::mebibytes(1024)));
+        for text in ["", "0", "1k", "-1M"] {
+            assert_eq!(text.parse::<CheckpointsSize>(), Err(CheckpointsSizeError(text.to_owned())));
+        }
     }
 
     #[test]
@@ -107,21 +157,28 @@ mod tests {
         drop(fs::remove_dir_all(&directory));
         fs::create_dir_all(&directory).unwrap();
         let path = directory.join("disk");
-        create(&path, DiskSize::mebibytes(3)).unwrap();
+        create(&path, DiskSize::mebibytes(3), None).unwrap();
         let bytes = fs::read(&path).unwrap();
         assert_eq!(bytes.len(), 3 << 20);
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         // The partition is where it is said to be, and empty.
         assert_eq!(&bytes[1024..1040], ::state::PARTITION.to_bytes());
         assert!(bytes[1 << 20..2 << 20].iter().all(|byte| *byte == 0));
-        assert!(matches!(create(&path, DiskSize::mebibytes(4)), Err(DiskError::Exists(_))));
+        assert!(matches!(create(&path, DiskSize::mebibytes(4), None), Err(DiskError::Exists(_))));
         assert!(fs::read(&path).unwrap() == bytes);
         // No two disks have the same name.
         let other = directory.join("other");
-        create(&other, DiskSize::mebibytes(3)).unwrap();
+        create(&other, DiskSize::mebibytes(3), None).unwrap();
         assert_ne!(fs::read(&other).unwrap()[512 + 56..][..16], bytes[512 + 56..][..16]);
         let nowhere = directory.join("nowhere/disk");
-        assert!(matches!(create(&nowhere, DiskSize::mebibytes(3)), Err(DiskError::Io { .. })));
+        assert!(matches!(create(&nowhere, DiskSize::mebibytes(3), None), Err(DiskError::Io { .. })));
+        // With a place for checkpoints, for which there has to be room.
+        let (both, size) = (directory.join("both"), CheckpointsSize::mebibytes(2));
+        assert!(matches!(create(&both, DiskSize::mebibytes(4), Some(size)), Err(DiskError::Layout { .. })));
+        assert!(!both.exists());
+        create(&both, size.disk(), Some(size)).unwrap();
+        assert_eq!(kept::open(&both).unwrap().unwrap().whole().len(), 0);
+        assert!(kept::open(&path).unwrap().is_none());
         fs::remove_dir_all(&directory).unwrap();
     }
 }

@@ -36,7 +36,7 @@ impl Place {
     /// A fresh disk, with noise where other partitions may be.
     fn fresh(&self, name: &str) -> PathBuf {
         let path = self.0.join(name);
-        disk::create(&path, DiskSize::mebibytes((SIZE / MIB) as u64)).unwrap();
+        disk::create(&path, DiskSize::mebibytes((SIZE / MIB) as u64), None).unwrap();
         let behind = Noise::new(7).bytes(MIB);
         File::options().write(true).open(&path).unwrap().write_all_at(&behind, PARTITION.end as u64).unwrap();
         path

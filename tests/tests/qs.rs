@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::time::{Duration, Instant};
 
-use checkpoint::{FrameKind, Key};
+use ::slots::Slots;
+use checkpoint::{FrameKind, Key, Sink};
+use drivers_api::fake::FakeDisk;
 use serde_json::Value;
 use tests::guest::{self, PATIENCE, wait_until};
 use tests::{checkpoints, program, slots};
@@ -237,6 +239,59 @@ fn checkpoints_are_looked_into_checked_and_merged() {
         std::fs::read_dir(&user.0).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     left.sort();
     assert_eq!(left, ["base", "cut", "junk", "key", "keyed", "merged", "next"]);
+}
+
+/// `qs checkpoint` on the disk of a machine that has kept two, and on one that has kept none.
+#[test]
+fn checkpoints_are_found_on_a_disk() {
+    let user = User::new("kept");
+    let (disk, empty) = (user.0.join("disk"), user.0.join("empty").display().to_string());
+    let path = disk.display().to_string();
+    for path in [&path, &empty] {
+        let (code, _, stderr) = user.qs(&["disk", "create", path, "--checkpoints", "1M"]);
+        assert!(
+            code == 0 && stderr.contains("a disk of 4M") && stderr.contains("1M for checkpoints"),
+            "{stderr}"
+        );
+    }
+    let mut image = FakeDisk::new(std::fs::read(&disk).unwrap());
+    let partition = gpt::read(&mut image).unwrap().partitions[1];
+    for id in [1, 2] {
+        let frames = [(2, FrameKind::Here, id)];
+        let mut writer = Slots::open(partition.view(&mut image)).unwrap().begin(2).unwrap();
+        writer.write(&checkpoints::checkpoint(id, None, &frames, None).unwrap()).unwrap();
+        writer.keep([id; 16], 1_700_000_000_000_000_000).unwrap();
+    }
+    std::fs::write(&disk, &image.bytes).unwrap();
+    let qs = |words: &[&str]| user.qs(&[&["checkpoint"], words].concat());
+    let (code, stdout, stderr) = qs(&["list", &path]);
+    assert!(code == 0 && stdout.starts_with("     2  02020202"), "{stdout}{stderr}");
+    assert!(stdout.lines().nth(1).unwrap().contains("  2023-11-14T22:13:20Z  "), "{stdout}");
+    let (_, stdout, _) = qs(&["list", &path, "--json"]);
+    let listed: Vec<Value> = stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!((&listed[1]["checkpoint"], &listed[1]["whole"]), (&1.into(), &true.into()));
+    for (words, id) in
+        [(&[][..], "02"), (&["--checkpoint", "1"], "01"), (&["--checkpoint", &"02".repeat(16)], "02")]
+    {
+        let (code, stdout, stderr) = qs(&[&["inspect", &path, "--json"], words].concat());
+        assert_eq!(code, 0, "{stderr}");
+        assert_eq!(serde_json::from_str::<Value>(&stdout).unwrap()["id"], id.repeat(16));
+        assert_eq!(qs(&[&["verify", &path], words].concat()).0, 0);
+    }
+    assert_eq!(qs(&["list", &empty]).0, 0);
+    let other = user.0.join("other").display().to_string();
+    std::fs::write(&other, checkpoints::checkpoint(3, None, &[], None).unwrap()).unwrap();
+    for (words, code, reason) in [
+        (&["verify", &path, "--checkpoint", "3"][..], 1, "there is no checkpoint 3"),
+        (&["verify", &path, "--checkpoint", "last"], 2, "'latest', a number from 1 on, or an ID"),
+        (&["verify", &empty], 1, "there is no checkpoint"),
+        (&["list", &other], 1, "no image of a disk with a partition for checkpoints"),
+        (&["verify", &other, "--checkpoint", "1"], 1, "no image of a disk"),
+    ] {
+        let (found, stdout, stderr) = qs(words);
+        assert_eq!((found, stdout.as_str()), (code, ""), "{words:?}: {stderr}");
+        assert!(stderr.contains(reason), "{words:?}: {stderr}");
+    }
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use checkpoint::{FrameKind, Key, PAGE, Region, RegionKind, VERSION};
 use clap::Subcommand;
 use serde_json::{Value, json};
+use slots::{Record, Which};
 
 use crate::output;
 use image_builder::checkpoint::{CheckpointError, Inspection, Trust};
@@ -14,7 +15,11 @@ use image_builder::{Error, ExitCode, checkpoint as files};
 pub enum CheckpointCommand {
     /// Show what a checkpoint says of itself, before its pages
     Inspect {
+        /// A checkpoint, or the raw image of a disk on which a machine keeps some
         file: PathBuf,
+        /// Which one of those on the disk: latest, its number, or its ID
+        #[arg(long, value_name = "WHICH", default_value = "latest")]
+        checkpoint: Which,
         /// The key that it was made with: 64 hexadecimal digits. Without it what is shown is not checked
         #[arg(long, value_name = "FILE")]
         key: Option<PathBuf>,
@@ -24,10 +29,22 @@ pub enum CheckpointCommand {
     },
     /// Read all of a checkpoint, and tell whether it is whole
     Verify {
+        /// A checkpoint, or the raw image of a disk on which a machine keeps some
         file: PathBuf,
+        /// Which one of those on the disk: latest, its number, or its ID
+        #[arg(long, value_name = "WHICH", default_value = "latest")]
+        checkpoint: Which,
         /// The key that it has to be made with: 64 hexadecimal digits
         #[arg(long, value_name = "FILE")]
         key: Option<PathBuf>,
+    },
+    /// List the checkpoints that a machine keeps on its disk
+    List {
+        /// The raw image of the disk
+        disk: PathBuf,
+        /// Print one JSON object a line
+        #[arg(long)]
+        json: bool,
     },
     /// Make one of a checkpoint and incremental ones that build on it
     Merge {
@@ -46,15 +63,15 @@ pub enum CheckpointCommand {
 
 pub fn checkpoint(command: &CheckpointCommand) -> Result<ExitCode, Error> {
     match command {
-        CheckpointCommand::Inspect { file, key, json } => {
-            let inspection = files::inspect(file, read(key.as_deref())?)?;
+        CheckpointCommand::Inspect { file, checkpoint, key, json } => {
+            let inspection = files::inspect_one(file, *checkpoint, read(key.as_deref())?)?;
             if inspection.trust == Trust::Nothing {
                 output::progress("it was made with a key, which is not given: nothing of this is checked");
             }
             if *json { output::data(object(&inspection)) } else { show(&inspection) }
         }
-        CheckpointCommand::Verify { file, key } => {
-            let totals = files::verify(file, read(key.as_deref())?)?;
+        CheckpointCommand::Verify { file, checkpoint, key } => {
+            let totals = files::verify_one(file, *checkpoint, read(key.as_deref())?)?;
             if key.is_none() {
                 output::progress("it was made without a key: damage would be noticed, forgery would not");
             }
@@ -64,6 +81,7 @@ pub fn checkpoint(command: &CheckpointCommand) -> Result<ExitCode, Error> {
                 file.display()
             ));
         }
+        CheckpointCommand::List { disk, json } => list(disk, *json)?,
         CheckpointCommand::Merge { base, increments, output: to, key } => {
             let inputs = [std::slice::from_ref(base), increments].concat();
             let totals = files::merge(&inputs, to, read(key.as_deref())?.as_ref())?;
@@ -73,6 +91,25 @@ pub fn checkpoint(command: &CheckpointCommand) -> Result<ExitCode, Error> {
         }
     }
     Ok(ExitCode::Done)
+}
+
+fn list(disk: &Path, json: bool) -> Result<(), CheckpointError> {
+    let slots = files::list(disk)?;
+    for Record { number, bytes, wall, id, .. } in slots.whole() {
+        if json {
+            let wall = if *wall == 0 { Value::Null } else { (*wall).into() };
+            output::data(
+                json!({ "checkpoint": number, "id": hex(id), "wall_ns": wall, "bytes": bytes, "whole": true }),
+            );
+        } else {
+            let date = files::date_of(*wall).unwrap_or_else(|| "date unknown".to_owned());
+            output::data(format_args!("{number:>6}  {}  {date}  {bytes} bytes", hex(id)));
+        }
+    }
+    for (record, fault) in slots.faults() {
+        output::progress(format_args!("record {record} does not count: {fault}"));
+    }
+    Ok(())
 }
 
 fn read(key: Option<&Path>) -> Result<Option<Key>, CheckpointError> {
