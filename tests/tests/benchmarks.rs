@@ -200,7 +200,7 @@ fn a_freeze_and_what_is_copied_take_few_instructions() {
         of("snapshot.stop")
     });
     // What differs is in how many large pages the first pages lie that are written, not how many there are.
-    assert!(stops.iter().all(|stop| *stop <= 20_000) && stops[1] - stops[0] <= stops[0] / 5, "{stops:?}");
+    assert!(stops.iter().all(|stop| *stop <= 20_000) && stops[1] <= stops[0] + stops[0] / 10, "{stops:?}");
 }
 
 /// On VMX, with one CPU and without a network or a disk of its own.

@@ -2,7 +2,9 @@
 
 use crate::cpu::{self, MAX_CPUS};
 pub use crate::memory::frames::Taken;
-use crate::memory::frames::{FrameCache, FrameStatistics, Frames, LOW_END, PhysicalWords, state_bytes};
+use crate::memory::frames::{
+    FrameCache, FrameStatistics, Frames, LOW_END, PhysicalWords, Place, state_bytes,
+};
 use crate::memory::map::{MemoryMap, PAGE, Region, RegionKind};
 use crate::sync::SpinLock;
 use core::ops::Range;
@@ -72,13 +74,19 @@ pub(crate) fn resume() {
 
 /// A block of 2^`order` pages, aligned to its size. Not zeroed.
 pub fn allocate(order: u32) -> Option<u64> {
-    let from_all = |order| FRAMES.lock().as_mut()?.allocate(order, false);
+    let from_all = |order| FRAMES.lock().as_mut()?.allocate(order, Place::Any);
     if order == 0 { CACHES[cpu::id()].lock().take(|| from_all(0)) } else { from_all(order) }
 }
 
 /// The same, below 4 GiB.
 pub fn allocate_low(order: u32) -> Option<u64> {
-    FRAMES.lock().as_mut()?.allocate(order, true)
+    FRAMES.lock().as_mut()?.allocate(order, Place::Low)
+}
+
+/// The same, near the image and each other if possible: for what is written first after a freeze. So few nested tables lie on the way
+/// to it, however much memory there is.
+pub(crate) fn allocate_near(order: u32) -> Option<u64> {
+    FRAMES.lock().as_mut()?.allocate(order, Place::Near)
 }
 
 /// Gives a block back.

@@ -75,7 +75,7 @@ fn table(physical: u64) -> *mut u64 {
 }
 
 fn new_table() -> Result<u64, MapError> {
-    let frame = frames::allocate(0).ok_or(MapError::OutOfMemory)?;
+    let frame = frames::allocate_near(0).ok_or(MapError::OutOfMemory)?;
     // SAFETY: a frame just allocated is ours and identity-mapped.
     unsafe { core::ptr::write_bytes(frame as *mut u8, 0, PAGE as usize) };
     Ok(frame)

@@ -123,7 +123,7 @@ fn wait(limit: Duration, done: impl Fn() -> bool) -> bool {
 /// A CPU's block, in a page of its own at its physical address: the VMM, whose page tables know no heap, finds it there, too.
 fn allocate_block(number: usize) -> Option<&'static mut PerCpu> {
     const { assert!(size_of::<PerCpu>() <= paging::PAGE as usize) };
-    let page = crate::frames::allocate(0)? as *mut PerCpu;
+    let page = crate::frames::allocate_near(0)? as *mut PerCpu;
     // SAFETY: the frame is ours for good, identity-mapped, aligned and large enough.
     unsafe {
         page.write(PerCpu::new(number));
@@ -133,7 +133,7 @@ fn allocate_block(number: usize) -> Option<&'static mut PerCpu> {
 
 fn allocate_stack() -> Option<u64> {
     let order = (STACK as u64 / paging::PAGE).trailing_zeros();
-    crate::frames::allocate(order).map(|frame| frame + STACK as u64)
+    crate::frames::allocate_near(order).map(|frame| frame + STACK as u64)
 }
 
 /// First Rust code of another CPU, on its own stack, in the kernel's address space.

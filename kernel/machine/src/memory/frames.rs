@@ -1,8 +1,8 @@
-//! Page frames: a buddy allocator over the memory map, in two zones.
+//! Page frames: a buddy allocator over the memory map, in three zones.
 //!
 //! Each frame has a byte that says whether a block begins there and what state it is in; free blocks are linked through
 //! their own first words. Ordinary requests prefer memory above 4 GiB, which some devices and the 32-bit parts of booting
-//! cannot reach.
+//! cannot reach, and come to the first GiB last: what lies there together is found through few page tables, nested ones too.
 
 use super::map::{MemoryMap, PAGE};
 use core::ops::Range;
@@ -11,8 +11,34 @@ use core::ops::Range;
 pub const MAX_ORDER: u32 = 18;
 const ORDERS: usize = MAX_ORDER as usize + 1;
 
-/// Below this lies the low zone; an address.
+/// Below this lies the near zone, with the image; an address.
+pub const NEAR_END: u64 = 1 << 30;
+/// Below this, and not in the near zone, lies the low zone; an address.
 pub const LOW_END: u64 = 1 << 32;
+
+const ZONES: usize = 3;
+
+/// Where a block may lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// Anywhere, and as high as possible.
+    Any,
+    /// Below 4 GiB.
+    Low,
+    /// Near the image if possible, else anywhere.
+    Near,
+}
+
+impl Place {
+    /// The zones in which a block may lie, the best first.
+    const fn zones(self) -> &'static [usize] {
+        match self {
+            Self::Any => &[2, 1, 0],
+            Self::Low => &[1, 0],
+            Self::Near => &[0, 1, 2],
+        }
+    }
+}
 
 const NONE: u8 = 0;
 const FREE: u8 = 0x80;
@@ -49,9 +75,9 @@ pub struct FrameStatistics {
 pub struct Frames<'a, P> {
     memory: P,
     state: &'a mut [u8],
-    lists: [[u64; ORDERS]; 2],
+    lists: [[u64; ORDERS]; ZONES],
     /// A bit for each order whose list has a block.
-    filled: [u32; 2],
+    filled: [u32; ZONES],
     statistics: FrameStatistics,
 }
 
@@ -61,7 +87,7 @@ pub fn state_bytes(map: &MemoryMap) -> usize {
 }
 
 fn zone(address: u64) -> usize {
-    usize::from(address >= LOW_END)
+    usize::from(address >= NEAR_END) + usize::from(address >= LOW_END)
 }
 
 /// Cuts `pages` pages from `start` into the fewest aligned blocks.
@@ -83,8 +109,8 @@ impl<'a, P: PhysicalWords> Frames<'a, P> {
         Self {
             memory,
             state,
-            lists: [[NIL; ORDERS]; 2],
-            filled: [0; 2],
+            lists: [[NIL; ORDERS]; ZONES],
+            filled: [0; ZONES],
             statistics: FrameStatistics { total: 0, free: 0 },
         }
     }
@@ -168,12 +194,12 @@ impl<'a, P: PhysicalWords> Frames<'a, P> {
         Some(block)
     }
 
-    /// A block of 2^`order` pages, aligned to its size; below 4 GiB if `low`. Not zeroed.
-    pub fn allocate(&mut self, order: u32, low: bool) -> Option<u64> {
+    /// A block of 2^`order` pages, aligned to its size. Not zeroed.
+    pub fn allocate(&mut self, order: u32, place: Place) -> Option<u64> {
         if order > MAX_ORDER {
             return None;
         }
-        let block = if low { None } else { self.take(1, order) }.or_else(|| self.take(0, order))?;
+        let block = place.zones().iter().find_map(|zone| self.take(*zone, order))?;
         self.state[(block / PAGE) as usize] = TAKEN | order as u8;
         Some(block)
     }
@@ -192,7 +218,7 @@ impl<'a, P: PhysicalWords> Frames<'a, P> {
     /// Exactly `pages` contiguous pages, aligned to the next power of two.
     pub fn allocate_pages(&mut self, pages: u64) -> Option<u64> {
         let order = pages.checked_next_power_of_two()?.trailing_zeros();
-        let start = self.allocate(order, false)?;
+        let start = self.allocate(order, Place::Any)?;
         for (block, order) in blocks(start, pages) {
             self.state[(block / PAGE) as usize] = TAKEN | order as u8;
         }

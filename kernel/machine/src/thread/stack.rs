@@ -41,7 +41,7 @@ impl Stack {
         if let Some(stack) = reuse(bytes) {
             return Some(stack);
         }
-        let frame = frames::allocate(bytes.trailing_zeros() - PAGE.trailing_zeros())?;
+        let frame = frames::allocate_near(bytes.trailing_zeros() - PAGE.trailing_zeros())?;
         let slot = NEXT_SLOT.fetch_add(1, Ordering::Relaxed);
         let top = STACK_WINDOW + (slot + 1) * STRIDE;
         match paging::map_window(top - bytes, frame, bytes) {

@@ -33,10 +33,27 @@ fn high_memory_is_preferred_and_low_memory_can_be_asked_for() {
     let mut frames = Frames::new(Fake::default(), &mut state);
     frames.add(&map, 0..LOW_END);
     frames.add(&map, LOW_END..u64::MAX);
-    assert!(frames.allocate(0, false).unwrap() >= LOW_END);
-    assert!(frames.allocate(0, true).unwrap() < LOW_END);
-    assert_eq!(frames.allocate(MAX_ORDER + 1, false), None);
-    assert_eq!(frames.allocate(MAX_ORDER, false), None);
+    assert!(frames.allocate(0, Place::Any).unwrap() >= LOW_END);
+    assert!(frames.allocate(0, Place::Low).unwrap() < LOW_END);
+    assert!(frames.allocate(0, Place::Near).unwrap() < NEAR_END);
+    assert_eq!(frames.allocate(MAX_ORDER + 1, Place::Any), None);
+    assert_eq!(frames.allocate(MAX_ORDER, Place::Any), None);
+}
+
+/// The first GiB is for those that ask for it, as long as there is other memory.
+#[test]
+fn what_is_near_is_taken_last() {
+    let mut map = MemoryMap::new();
+    for start in [NEAR_END - 4 * PAGE, NEAR_END, LOW_END] {
+        map.insert(start, 2 * PAGE, RegionKind::Usable);
+    }
+    let mut state = vec![0; state_bytes(&map)];
+    let mut frames = Frames::new(Fake::default(), &mut state);
+    frames.add(&map, 0..u64::MAX);
+    let order = [Place::Near, Place::Low, Place::Any, Place::Any, Place::Any, Place::Near];
+    let zones = order.map(|place| frames.allocate(0, place).map(zone));
+    assert_eq!(zones, [0, 1, 2, 2, 1, 0].map(Some));
+    assert_eq!(frames.allocate(0, Place::Near), None);
 }
 
 #[test]
@@ -46,7 +63,7 @@ fn what_was_not_taken_is_not_freed() {
     let mut frames = Frames::new(Fake::default(), &mut state);
     frames.add(&map, 0..LOW_END);
     frames.add(&map, LOW_END..u64::MAX);
-    let block = frames.allocate(2, false).unwrap();
+    let block = frames.allocate(2, Place::Any).unwrap();
     assert_eq!(frames.free(block, 1), Err(FreeError::NotTaken));
     assert_eq!(frames.free(block + PAGE, 0), Err(FreeError::NotTaken));
     assert_eq!(frames.free(0x20_0000, 0), Err(FreeError::NotTaken));
@@ -130,7 +147,7 @@ proptest! {
         frames.add(&map, LOW_END..u64::MAX);
         let mut held = Vec::new();
         for (order, is_kept) in orders {
-            if let Some(block) = frames.allocate(order, is_kept) {
+            if let Some(block) = frames.allocate(order, if is_kept { Place::Low } else { Place::Any }) {
                 held.push((block, order));
             }
             if !is_kept && let Some((block, order)) = held.pop() {
