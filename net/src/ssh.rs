@@ -229,12 +229,17 @@ impl Tcp<'_> {
     }
 
     /// Does something with the network, as urgent as every thread does it: who holds its lock must not be held up. What comes
-    /// after it is a stranger's key exchange, unless somebody has logged in.
+    /// after it is a stranger's key exchange, unless somebody has logged in: then it is as urgent as before.
     fn urgently<R>(&self, work: impl FnOnce() -> R) -> R {
-        thread::set_priority(Priority::Normal);
+        let before = thread::set_priority(Priority::Normal);
         let result = work();
-        if self.strange.get() {
-            thread::set_priority(Priority::Low);
+        let after = match (self.strange.get(), before) {
+            (true, _) => Priority::Low,
+            (false, Priority::Low) => Priority::Normal,
+            (false, before) => before,
+        };
+        if after != Priority::Normal {
+            thread::set_priority(after);
         }
         result
     }

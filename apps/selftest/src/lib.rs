@@ -53,6 +53,7 @@ const TESTS: &[(&str, Test)] = &[
     ("an unpark is not lost in a lock", timing::unpark_survives_a_lock),
     ("an unpark is not lost in a sleep", timing::unpark_survives_a_sleep),
     ("a higher priority runs at once", timing::priority_preempts),
+    ("a stranger gets on beside a greedy thread", timing::strangers_get_on),
     ("background work gets on beside a greedy thread", timing::background_gets_on),
     ("translations are flushed everywhere", timing::shootdowns_return),
     ("it is known how long a CPU was idle", timing::idleness_is_known),

@@ -153,23 +153,37 @@ pub fn shootdowns_return(_: &'static Env) -> Result<(), &'static str> {
 }
 
 /// A thread of low priority on a CPU that a normal one never leaves: it gets on, and takes little.
+pub fn strangers_get_on(_: &'static Env) -> Result<(), &'static str> {
+    let (done, greedy) = beside_a_greedy_one(Priority::Low)?;
+    check(done && greedy > 10 * ROUNDS, "low priority took more than a tenth")
+}
+
+/// One of the background gets on, too, and takes its part and no more.
 pub fn background_gets_on(_: &'static Env) -> Result<(), &'static str> {
-    const ROUNDS: u64 = 20_000;
+    let (done, greedy) = beside_a_greedy_one(Priority::Background)?;
+    check(done && greedy > 2 * ROUNDS, "background work took more than a third")
+}
+
+/// Rounds of work of a thread beside a greedy one.
+const ROUNDS: u64 = 20_000;
+
+/// Whether a thread of a priority has done all its rounds, on a CPU that a normal one never leaves, and how many that one has done meanwhile.
+fn beside_a_greedy_one(priority: Priority) -> Result<(bool, u64), &'static str> {
     let over = Arc::new(AtomicBool::new(false));
     let end = over.clone();
     let greedy = Builder::new("greedy")
         .affinity(CpuSet(1))
         .spawn(move || (0..u64::MAX).find(|_| over.load(Ordering::SeqCst)).unwrap_or(u64::MAX));
     let greedy = greedy.map_err(|_| "no thread")?;
-    let low = Builder::new("low").affinity(CpuSet(1)).priority(Priority::Low).spawn(move || {
+    let other = Builder::new("other").affinity(CpuSet(1)).priority(priority).spawn(move || {
         let done = (0..ROUNDS).filter(|_| !end.load(Ordering::SeqCst)).count() as u64;
         // As a stranger who turns out to be an operator: nothing comes before it from here on.
         thread::set_priority(Priority::High);
         end.store(true, Ordering::SeqCst);
         done
     });
-    let done = low.map_err(|_| "no thread")?.join();
-    check(done == ROUNDS && greedy.join() > 10 * ROUNDS, "background work took more than a tenth")
+    let done = other.map_err(|_| "no thread")?.join();
+    Ok((done == ROUNDS, greedy.join()))
 }
 
 /// A CPU that computes is not idle, one whose only thread sleeps is, no longer than that takes.

@@ -93,6 +93,7 @@ pub mod thread {
     #[expect(missing_docs, reason = "documented in the bare-metal room")]
     pub enum Priority {
         Low,
+        Background,
         Normal,
         High,
         Realtime,
@@ -107,7 +108,9 @@ pub mod thread {
         }
     }
     /// Ignored.
-    pub fn set_priority(_: Priority) {}
+    pub fn set_priority(_: Priority) -> Priority {
+        Priority::Normal
+    }
     /// Why a thread was not started.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     #[expect(missing_docs, reason = "documented in the bare-metal room")]

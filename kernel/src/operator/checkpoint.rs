@@ -184,7 +184,8 @@ fn take(
     };
     // After the freeze: no clock that was read before is ahead of it.
     let (monotonic, wall) = (Instant::now().as_nanos(), time::wall_clock().as_nanos());
-    thread::set_priority(Priority::Low);
+    handle.say(Said::Remark("frozen: the machine goes on".to_string()));
+    thread::set_priority(Priority::Background);
     let mut id = [0; 16];
     drivers::entropy::fill(&mut id);
     let header = Header {

@@ -27,14 +27,21 @@ use core::task::{Context, Poll, Waker};
 /// How urgent a thread is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Priority {
-    /// Background work, and what is done for strangers. Where the others leave nothing, half a per cent of a CPU.
+    /// What is done for strangers. Where the others leave nothing, half a per cent of a CPU.
     Low,
+    /// Work that has to come to an end. Where the others leave nothing, a fifth of a CPU.
+    Background,
     /// Applications.
     Normal,
     /// The network and what operators wait for.
     High,
     /// Runs before everything; for short work only.
     Realtime,
+}
+
+impl Priority {
+    /// All of them, the lowest first.
+    const ALL: [Self; 5] = [Self::Low, Self::Background, Self::Normal, Self::High, Self::Realtime];
 }
 
 /// A set of CPUs, one bit each (CPU 0 is bit 0).
@@ -273,10 +280,10 @@ pub fn yield_now() {
     cpu::without_interrupts(scheduler::yield_current);
 }
 
-/// Gives the running thread another priority.
-pub fn set_priority(priority: Priority) {
+/// Gives the running thread another priority, and returns the one that it had.
+pub fn set_priority(priority: Priority) -> Priority {
     // SAFETY: the running thread is alive while this runs.
-    scheduler::set_priority(unsafe { &*current_pointer() }, priority);
+    scheduler::set_priority(unsafe { &*current_pointer() }, priority)
 }
 
 /// How long a CPU has had no thread to run, since boot. Interrupt handlers that wake nobody count as idleness.

@@ -5,8 +5,8 @@
 //! switch to it at once: one whose registers are not yet saved (`on_cpu`) stays with the CPU that is saving them. So no
 //! CPU waits for another.
 //!
-//! Threads of low priority run in what the others leave. Where these leave nothing, one of them is lifted among the normal
-//! ones every [`PATIENCE`], for [`GLIMPSE`]: at most a two-hundredth of the CPU, in pieces too short to be felt.
+//! Threads below the normal priority run in what the others leave. Where these leave nothing, one of them is lifted among the normal
+//! ones every so often, for a while: see [`SHARES`].
 //!
 //! Everything here runs with interrupts off.
 
@@ -22,14 +22,22 @@ use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU64, AtomicUsize
 
 /// How long a thread runs while another of the same priority waits, in nanoseconds.
 pub(crate) const TIME_SLICE: u64 = 2_000_000;
-/// How long a thread of low priority waits before it is lifted, in nanoseconds.
-const PATIENCE: u64 = 20_000_000;
-/// How long a lifted thread runs, in nanoseconds.
-const GLIMPSE: u64 = 100_000;
-
-const PRIORITIES: usize = 4;
-const LOW: usize = Priority::Low as usize;
+const PRIORITIES: usize = 5;
 const NORMAL: usize = Priority::Normal as usize;
+
+/// What a priority below the normal one has of a CPU that is never idle. In nanoseconds.
+struct Share {
+    /// How long its first thread waits before it is lifted.
+    patience: u64,
+    /// How long it runs then.
+    glimpse: u64,
+}
+
+/// By [`Priority`]: a two-hundredth for the low, in pieces too short to be felt, and a fifth for the background.
+const SHARES: [Share; NORMAL] =
+    [Share { patience: 20_000_000, glimpse: 100_000 }, Share { patience: 2_000_000, glimpse: 500_000 }];
+/// A bit for each priority whose threads are lifted.
+const LIFTED: u8 = (1 << NORMAL) - 1;
 
 /// Thread states.
 pub(super) const RUNNING: u8 = 0;
@@ -52,8 +60,10 @@ struct CpuState {
     timers: SpinLock<TimerHeap<Arc<Inner>>>,
     /// When the running thread's slice ends; `u64::MAX` while nobody waits for it.
     slice_end: AtomicU64,
-    /// When a thread of low priority is lifted; `u64::MAX` while none waits.
-    lift: AtomicU64,
+    /// When a thread of each priority below the normal one is lifted; `u64::MAX` while none waits.
+    lifts: [AtomicU64; NORMAL],
+    /// A bit for each of them that has a time.
+    lifting: AtomicU8,
     /// What the APIC timer is set to; `u64::MAX` if off.
     armed: AtomicU64,
     idle: AtomicPtr<Inner>,
@@ -70,7 +80,8 @@ impl CpuState {
             running: AtomicU8::new(0),
             timers: SpinLock::new(TimerHeap::new()),
             slice_end: AtomicU64::new(u64::MAX),
-            lift: AtomicU64::new(u64::MAX),
+            lifts: [const { AtomicU64::new(u64::MAX) }; NORMAL],
+            lifting: AtomicU8::new(0),
             armed: AtomicU64::new(u64::MAX),
             idle: AtomicPtr::new(core::ptr::null_mut()),
             idle_clock: Stopwatch::new(),
@@ -119,16 +130,30 @@ impl CpuState {
         self.length.fetch_sub(1, Ordering::SeqCst);
     }
 
-    /// Puts the first thread of low priority among the normal ones.
-    fn lift(&self) {
+    /// Puts the first thread of a priority among the normal ones.
+    fn lift(&self, priority: usize) {
         let mut queue = self.queue.lock();
-        if let Some(thread) = queue.lists[LOW].pop() {
+        if let Some(thread) = queue.lists[priority].pop() {
             queue.lists[NORMAL].push(thread);
             self.ready.fetch_or(1 << NORMAL, Ordering::Relaxed);
         }
-        if queue.lists[LOW].is_empty() {
-            self.ready.fetch_and(!(1 << LOW), Ordering::Relaxed);
+        if queue.lists[priority].is_empty() {
+            self.ready.fetch_and(!(1 << priority), Ordering::Relaxed);
         }
+    }
+
+    /// When the next thread is lifted; `u64::MAX` while none waits.
+    #[inline(always)]
+    fn next_lift(&self) -> u64 {
+        if self.lifting.load(Ordering::Relaxed) == 0 {
+            return u64::MAX;
+        }
+        self.lifts.iter().fold(u64::MAX, |next, lift| next.min(lift.load(Ordering::Relaxed)))
+    }
+
+    /// Of some priorities, as bits, those whose threads are to be lifted and have no time for that yet.
+    fn unlifted(&self, priorities: u8) -> u8 {
+        priorities & LIFTED & !self.lifting.load(Ordering::Relaxed)
     }
 
     /// Whether a thread waits here that has the priority of the running one, or a higher one.
@@ -179,9 +204,7 @@ pub(super) fn make_ready(thread: Arc<Inner>) {
             } else {
                 limit_running(state);
             }
-        } else if wanted >= running
-            || wanted == LOW as u8 + 1 && state.lift.load(Ordering::Relaxed) == u64::MAX
-        {
+        } else if wanted >= running || state.unlifted(1 << (wanted - 1)) != 0 {
             apic::send(smp::apic_id(target), apic::RESCHEDULE_VECTOR);
         }
     });
@@ -218,21 +241,39 @@ fn limit_running(state: &CpuState) {
     if state.is_contended() {
         start_slice(state);
     }
-    if state.ready.load(Ordering::Relaxed) & 1 << LOW != 0 && state.lift.load(Ordering::Relaxed) == u64::MAX {
-        lift_later(state);
+    let waiting = state.ready.load(Ordering::Relaxed) & LIFTED;
+    if waiting != 0 && state.unlifted(waiting) != 0 {
+        lift_later(state, state.unlifted(waiting));
     }
 }
 
 #[cold]
-fn lift_later(state: &CpuState) {
-    state.lift.store(time::Instant::now().as_nanos() + PATIENCE, Ordering::Relaxed);
+fn lift_later(state: &CpuState, priorities: u8) {
+    let now = time::Instant::now().as_nanos();
+    for (priority, (lift, share)) in state.lifts.iter().zip(&SHARES).enumerate() {
+        if priorities & 1 << priority != 0 {
+            lift.store(now + share.patience, Ordering::Relaxed);
+        }
+    }
+    state.lifting.fetch_or(priorities, Ordering::Relaxed);
     arm(state);
+}
+
+#[cold]
+fn lift_now(state: &CpuState, now: u64) {
+    for (priority, lift) in state.lifts.iter().enumerate() {
+        if lift.load(Ordering::Relaxed) <= now {
+            lift.store(u64::MAX, Ordering::Relaxed);
+            state.lifting.fetch_and(!(1 << priority), Ordering::Relaxed);
+            state.lift(priority);
+        }
+    }
 }
 
 /// Sets the APIC timer for the next event, if that is earlier than what it is set to. Being early is harmless.
 fn arm(state: &CpuState) {
     let timer = state.timers.lock().next_deadline().unwrap_or(u64::MAX);
-    let next = timer.min(state.slice_end.load(Ordering::Relaxed)).min(state.lift.load(Ordering::Relaxed));
+    let next = timer.min(state.slice_end.load(Ordering::Relaxed)).min(state.next_lift());
     if next < state.armed.load(Ordering::Relaxed) {
         state.armed.store(next, Ordering::Relaxed);
         apic::arm_timer(next);
@@ -250,9 +291,8 @@ pub(crate) fn timer_interrupt() {
         let Some(thread) = due else { break };
         thread.unpark();
     }
-    if state.lift.load(Ordering::Relaxed) <= now {
-        state.lift.store(u64::MAX, Ordering::Relaxed);
-        state.lift();
+    if state.next_lift() <= now {
+        lift_now(state, now);
     }
     if state.slice_end.load(Ordering::Relaxed) <= now {
         state.slice_end.store(u64::MAX, Ordering::Relaxed);
@@ -365,8 +405,10 @@ pub(super) fn switch() {
     me.current.store(next as usize, Ordering::Relaxed);
     state.previous.store(previous, Ordering::Relaxed);
     state.slice_end.store(u64::MAX, Ordering::Relaxed);
-    if priority > usize::from(thread.priority()) {
-        state.slice_end.store(time::Instant::now().as_nanos() + GLIMPSE, Ordering::Relaxed);
+    if priority > usize::from(thread.priority())
+        && let Some(share) = SHARES.get(usize::from(thread.priority()))
+    {
+        state.slice_end.store(time::Instant::now().as_nanos() + share.glimpse, Ordering::Relaxed);
         arm(state);
     } else if !is_idle && state.ready.load(Ordering::Relaxed) != 0 {
         limit_running(state);
@@ -407,13 +449,14 @@ fn steal(me: usize) -> Option<(usize, Arc<Inner>)> {
     others.find_map(|other| if other.length.load(Ordering::SeqCst) > 0 { other.give(me) } else { None })
 }
 
-/// Gives the current thread another priority, and way to whoever is more urgent then.
-pub(super) fn set_priority(thread: &Inner, priority: Priority) {
+/// Gives the current thread another priority, and way to whoever is more urgent then. Returns the one that it had.
+pub(super) fn set_priority(thread: &Inner, priority: Priority) -> Priority {
     cpu::without_interrupts(|| {
-        thread.priority.store(priority as u8, Ordering::Relaxed);
+        let before = thread.priority.swap(priority as u8, Ordering::Relaxed);
         CPUS[cpu::id()].running.store(priority as u8 + 1, Ordering::SeqCst);
         preempt();
-    });
+        Priority::ALL[usize::from(before)]
+    })
 }
 
 /// Whether a thread is waiting in any queue that this CPU might take.

@@ -5,6 +5,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, Ordering};
 use machine::sync::Mutex;
+use machine::thread::{self, Priority};
 use machine::time::Instant;
 use net::ssh::{Gone, Output};
 
@@ -36,7 +37,11 @@ impl Load for Outward {
     fn carry(&self, job: &Handle, output: &mut dyn Output) -> Result<(), Gone> {
         let Some(piece) = self.0.lock().take() else { return Ok(()) };
         job.wake();
-        output.bytes(&piece)
+        // To encrypt it is work as much as to make it was.
+        let before = thread::set_priority(Priority::Background);
+        let told = output.bytes(&piece);
+        thread::set_priority(before);
+        told
     }
 }
 
