@@ -14,6 +14,8 @@
 //! | [`load`] | `redis-benchmark` and `wrk`, and the figures they report |
 //! | [`namespace`] | a network namespace of one's own, with tap devices |
 
+mod answers;
+mod checkpoint;
 mod cpio;
 pub mod facts;
 pub mod flood;
@@ -42,7 +44,7 @@ use std::{env, fmt, fs, io, process};
 
 use crate::control::ControlError;
 use crate::kernel::{self, Content};
-use crate::machine::MachineError;
+use crate::machine::{Builder, MachineError};
 use crate::program::ProgramError;
 use crate::workspace::Workspace;
 use crate::{Error, qmp, tools};
@@ -232,6 +234,13 @@ impl<'a> Bench<'a> {
         let directory = self.directory.join(number.to_string());
         fs::create_dir(&directory)?;
         Ok(directory)
+    }
+
+    /// A machine with a name and a directory of its own.
+    fn named(&self, builder: Builder) -> io::Result<Builder> {
+        let directory = self.machine_directory()?;
+        let name = directory.file_name().expect("it has a number for a name").to_string_lossy().into_owned();
+        Ok(builder.named(&name, &directory))
     }
 }
 

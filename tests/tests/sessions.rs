@@ -63,6 +63,27 @@ fn a_session_prints_keeps_and_draws_the_same_figures() {
     );
 }
 
+/// A checkpoint drains to a client of the host while others ask: it is whole, all is as before, and the picture has the stop in it.
+#[test]
+fn a_checkpoint_drains_while_it_is_measured() {
+    build();
+    let _slots = slots::take(2);
+    let session = Session::of(&["checkpoint", "--quick"]);
+    let record = session.record();
+    assert_eq!((session.code, record.errors), (Some(0), Vec::new()), "{}", session.log);
+    assert!(session.said.contains("^frozen") && session.said.contains("^drained"), "{}", session.said);
+    let row = |what: &str| record.rows.iter().find(|row| row.what.starts_with(what)).unwrap();
+    assert!(record.rows.iter().all(|row| row.ours.iter().chain(&row.peer).all(|figure| *figure > 0.0)));
+    assert!(row("size").ours.iter().all(|megabytes| *megabytes > 20.0), "{:?}", row("size"));
+    for row in [row("memory free"), row("stop, 16 GiB")] {
+        assert_eq!(row.reached(), Some(true), "{row:?}");
+    }
+    let timeline = record.checkpoint.unwrap();
+    let [frozen, drained] = &*timeline.switches else { panic!("{:?}", timeline.switches) };
+    let within = |at: f64| frozen.at < at && at < drained.at;
+    assert!(timeline.samples.iter().any(|sample| within(sample.at) && sample.rate > 0.0), "{timeline:?}");
+}
+
 /// With real clients, in a network namespace. (Suite `asleep` is not run here: it takes a quiet host.)
 #[test]
 fn switches_under_load_are_seen() {

@@ -4,7 +4,7 @@
 use std::fs::File;
 use std::time::Duration;
 
-use crate::figures;
+use crate::figures::{self, Figure};
 use crate::machine::{End, Machine};
 
 use super::record::{LINUX, QUICKSILVER, Record, Taken};
@@ -14,6 +14,9 @@ use super::{Bench, BenchError, Suite};
 /// How long a suite may take.
 const PATIENCE: Duration = Duration::from_secs(900);
 
+/// Settings of a machine that counts instructions: nothing comes from outside at moments of the host's.
+pub(super) const COUNTED: &str = "bench.unit=instructions ip=off ip6=off metrics.port=off";
+
 /// Bytes of the disk that suite `storage` reads and writes.
 const DISK: u64 = 64 << 20;
 
@@ -22,15 +25,14 @@ pub(super) fn measure(bench: &Bench<'_>, suite: Suite, record: &mut Record) -> R
     let rounds = if bench.peer.is_some() { bench.rounds } else { 1 };
     for round in 0..rounds {
         let mut take = |system: &str, machine: Machine| -> Result<(), BenchError> {
-            let end = machine.wait_exit(PATIENCE)?;
-            let text = machine.serial_text();
-            record.figures.extend(figures::parse(&text).into_iter().map(|figure| Taken {
+            let (figures, judged) = finish(&machine)?;
+            record.figures.extend(figures.into_iter().map(|figure| Taken {
                 system: system.to_owned(),
                 suite: suite.to_string(),
                 round,
                 figure,
             }));
-            judge(&end, &text).map_err(|what| BenchError::Inside(format!("{system}: {what}")))
+            judged.map_err(|what| BenchError::Inside(format!("{system}: {what}")))
         };
         take(QUICKSILVER, ours(bench, suite)?)?;
         // Linux has nothing like a switch.
@@ -41,6 +43,13 @@ pub(super) fn measure(bench: &Bench<'_>, suite: Suite, record: &mut Record) -> R
         }
     }
     Ok(())
+}
+
+/// Waits until a machine has measured, and judges it.
+pub(super) fn finish(machine: &Machine) -> Result<(Vec<Figure>, Result<(), String>), BenchError> {
+    let end = machine.wait_exit(PATIENCE)?;
+    let text = machine.serial_text();
+    Ok((figures::parse(&text), judge(&end, &text)))
 }
 
 /// Whether a machine measured all that it should, by how it ended and what it printed. What is wrong is an error of its own,
@@ -65,7 +74,7 @@ fn ours(bench: &Bench<'_>, suite: Suite) -> Result<Machine, BenchError> {
         builder = builder.append("bench.quick=on");
     }
     if bench.plan.icount {
-        builder = builder.append("bench.unit=instructions ip=off ip6=off metrics.port=off");
+        builder = builder.append(COUNTED);
     }
     Ok(builder.spawn()?)
 }
@@ -85,15 +94,12 @@ fn linux(bench: &Bench<'_>, suite: Suite) -> Result<Option<Machine>, BenchError>
 
 /// The machine that both run on.
 fn builder(bench: &Bench<'_>, suite: Suite) -> Result<crate::Builder, BenchError> {
-    let directory = bench.machine_directory()?;
-    let mut builder = Machine::builder().cpus(bench.plan.cpus);
+    let mut builder = bench.named(Machine::builder())?.cpus(bench.plan.cpus);
     if suite == Suite::Storage {
-        let disk = directory.join("disk");
+        let disk = bench.machine_directory()?.join("disk");
         File::create(&disk)?.set_len(DISK)?;
         builder = builder.disk(&disk);
     }
-    let name = directory.file_name().expect("it has a number for a name").to_string_lossy().into_owned();
-    builder = builder.named(&name, &directory);
     Ok(match (bench.plan.icount, bench.plan.cpus) {
         (false, _) => builder,
         (true, 1) => builder.icount_alone(),

@@ -35,6 +35,9 @@ pub struct Record {
     /// Requests over time while the mode changed.
     #[serde(default)]
     pub timeline: Option<Timeline>,
+    /// Requests over time while a checkpoint drained.
+    #[serde(default)]
+    pub checkpoint: Option<Timeline>,
     /// The last switches on each CPU.
     #[serde(default)]
     pub trace: Option<Trace>,
@@ -76,6 +79,7 @@ impl Record {
             figures: Vec::new(),
             rows: Vec::new(),
             timeline: None,
+            checkpoint: None,
             trace: None,
             errors: Vec::new(),
         }

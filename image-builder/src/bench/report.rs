@@ -5,6 +5,7 @@ mod costs;
 mod page;
 mod plot;
 mod ratios;
+mod sparkline;
 mod switches;
 mod tables;
 mod throughput;

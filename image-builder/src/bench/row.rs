@@ -74,7 +74,7 @@ impl Row {
     }
 
     /// Whether the goal is reached; `None` without a goal or without figures.
-    fn reached(&self) -> Option<bool> {
+    pub fn reached(&self) -> Option<bool> {
         let ours = median(&self.ours)?;
         match self.goal {
             Goal::None => None,

@@ -5,7 +5,7 @@ use std::fmt;
 use crate::tools::Tool;
 
 use super::record::Record;
-use super::{Bench, BenchError, flood, inside, modes, served, timeline};
+use super::{Bench, BenchError, checkpoint, flood, inside, modes, served, timeline};
 
 /// Where a suite's work is done, and who is compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +60,8 @@ suites! {
     #[doc = " Latency while the control port is flooded"] Flood = "flood", Ourselves, &["kv"];
     #[doc = " Instructions a request with the VMM asleep and without one"]
     Asleep = "asleep", Ourselves, &["kv", modes::WITHOUT];
+    #[doc = " The store while a checkpoint drains, the stop"]
+    Checkpoint = "checkpoint", Ourselves, &["kv", "bench"];
     #[doc = " Requests over time with switches marked, the last switch on each CPU"]
     Timeline = "timeline", Ourselves, &["kv"];
 }
@@ -96,6 +98,7 @@ impl Suite {
             Self::Threads | Self::Memory | Self::Compute | Self::Storage | Self::Switch => {
                 return inside::measure(bench, self, record);
             }
+            Self::Checkpoint => return checkpoint::measure(bench, record),
             Self::Timeline => return timeline::measure(bench, record),
             Self::Network => served::network(bench)?,
             Self::Kv => served::kv(bench)?,

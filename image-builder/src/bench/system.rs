@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::config::Memory;
 use crate::machine::{Builder, Machine};
 use crate::ports;
 
@@ -37,11 +38,13 @@ pub(super) struct Setting<'a> {
     pub counter: Option<&'a Path>,
     /// CPUs.
     pub cpus: u32,
+    /// Another amount of memory than usual.
+    pub memory: Option<Memory>,
 }
 
 impl Default for Setting<'_> {
     fn default() -> Self {
-        Self { user_network: false, counter: None, cpus: 1 }
+        Self { user_network: false, counter: None, cpus: 1, memory: None }
     }
 }
 
@@ -70,9 +73,10 @@ impl Bench<'_> {
         (tap, host, guest): (&str, Ipv4Addr, Ipv4Addr),
         setting: Setting<'_>,
     ) -> Result<Builder, BenchError> {
-        let directory = self.machine_directory()?;
-        let name = directory.file_name().expect("it has a number for a name").to_string_lossy().into_owned();
-        let mut builder = Machine::builder().named(&name, &directory).cpus(setting.cpus);
+        let mut builder = self.named(Machine::builder())?.cpus(setting.cpus);
+        if let Some(memory) = setting.memory {
+            builder = builder.memory(memory);
+        }
         builder = if setting.user_network {
             builder.forward(7).forward(9).forward(19).append("ip=dhcp")
         } else {

@@ -42,6 +42,13 @@ pub fn page(record: &Record) -> String {
         let lead = format!("{}; counted every {} ms. Guest mode is shaded.", timeline.what, timeline.period);
         section(&mut body, "Requests while the mode changes", &lead, &plot);
     }
+    if let Some(timeline) = &record.checkpoint
+        && let Some(plot) = throughput::draw(timeline)
+    {
+        let lead =
+            format!("{}; counted every {} ms. While it drains is shaded.", timeline.what, timeline.period);
+        section(&mut body, "Requests while a checkpoint drains", &lead, &plot);
+    }
     if let Some(trace) = &record.trace {
         let drawn = switches::draw(trace);
         let figures: String =

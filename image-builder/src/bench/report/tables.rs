@@ -7,6 +7,7 @@ use crate::bench::row;
 
 use super::compare::{self, Comparison, amount};
 use super::ratios::factor;
+use super::sparkline;
 
 /// How many of the worst are told.
 const WORST: usize = 3;
@@ -22,6 +23,9 @@ pub fn tables(record: &Record) -> String {
     }
     if !record.rows.is_empty() {
         let _ = write!(text, "\n{}", row::tables(&record.rows));
+    }
+    if let Some(timeline) = &record.checkpoint {
+        let _ = write!(text, "\n{}", sparkline::draw(timeline));
     }
     for (title, comparisons) in
         [("Linux", compare::with_linux(record)), ("native mode", compare::with_native(record))]

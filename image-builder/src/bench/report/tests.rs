@@ -53,12 +53,15 @@ fn check_elements(page: &str) {
 
 #[test]
 fn a_page_has_everything_in_it() {
-    let page = page(&sample());
+    let mut record = sample();
+    record.checkpoint = record.timeline.clone();
+    let page = page(&record);
     check_elements(&page);
     for title in [
         "Beside Linux",
         "Guest mode beside native",
         "Requests while the mode changes",
+        "Requests while a checkpoint drains",
         "The switch on each CPU",
         "What the switch and exits cost",
         "Figures",

@@ -1,4 +1,4 @@
-//! Requests and the longest wait over time, with the time in guest mode shaded and each switch marked.
+//! Requests and the longest wait over time, with the time in guest mode, or under a snapshot, shaded and each switch marked.
 
 use svg::node::element::{Path, path::Data};
 
@@ -29,8 +29,9 @@ pub(super) fn draw(timeline: &Timeline) -> Option<String> {
     let bottom = TOP + RATE + GAP + WORST;
     let mut plot = Plot::new("requests a second and the longest wait over time, switches marked");
     let ends = timeline.switches.iter().skip(1).map(|mark| mark.at).chain([end]);
-    for (mark, until) in timeline.switches.iter().zip(ends).filter(|(mark, _)| mark.mode == "guest") {
-        plot.bar((x(mark.at), TOP), (x(until) - x(mark.at), bottom - TOP), "guest", "in guest mode");
+    for (mark, until) in timeline.switches.iter().zip(ends).filter(|(mark, _)| shade(&mark.mode).is_some()) {
+        let hint = shade(&mark.mode).unwrap_or_default();
+        plot.bar((x(mark.at), TOP), (x(until) - x(mark.at), bottom - TOP), "guest", hint);
     }
     let panels = [
         Panel { top: TOP, height: RATE, title: "requests a second", value: |sample| sample.rate },
@@ -46,13 +47,27 @@ pub(super) fn draw(timeline: &Timeline) -> Option<String> {
     }
     for mark in &timeline.switches {
         plot.line((x(mark.at), TOP - 4.0), (x(mark.at), bottom), "mark");
-        let word = if mark.mode == "guest" { "enter" } else { "leave" };
+        let word = match &*mark.mode {
+            "guest" => "enter",
+            "native" => "leave",
+            "frozen" => "stop",
+            other => other,
+        };
         plot.text((x(mark.at), TOP - 10.0), Anchor::Middle, "label", word);
     }
     for second in steps(end / 1e3, 12.0).into_iter().filter(|second| second * 1e3 <= end) {
         plot.text((x(second * 1e3), bottom + 18.0), Anchor::Middle, "tick", &format!("{second} s"));
     }
     Some(plot.finish(bottom + 26.0))
+}
+
+/// What the time after a mark is, where it is shaded.
+fn shade(mode: &str) -> Option<&'static str> {
+    match mode {
+        "guest" => Some("in guest mode"),
+        "frozen" => Some("the checkpoint drains"),
+        _ => None,
+    }
 }
 
 fn draw_panel(plot: &mut Plot, panel: &Panel<'_>, samples: &[Sample], x: impl Fn(f64) -> f64) -> Option<()> {
