@@ -86,6 +86,7 @@ impl Device for Image {
     }
 
     fn halt(&mut self) {}
+    fn abandon(&mut self) {}
 }
 
 impl BlockDevice for Image {

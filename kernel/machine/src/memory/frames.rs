@@ -280,7 +280,7 @@ impl<P: PhysicalWords> Frames<'_, P> {
     /// Links the free blocks anew: a restored system has its table, but not what free frames held. What is not in `memory`, spans of whole
     /// pages that ascend, is not this machine's, and no longer managed.
     pub fn relink(&mut self, memory: &[Range<u64>]) {
-        (self.lists, self.filled, self.statistics.free) = ([[NIL; ORDERS]; 2], [0; 2], 0);
+        (self.lists, self.filled, self.statistics.free) = ([[NIL; ORDERS]; ZONES], [0; ZONES], 0);
         let mut frame = 0;
         while let Some(&state) = self.state.get(frame) {
             let pages =

@@ -176,7 +176,7 @@ proptest! {
         let mut state = vec![0; state_bytes(&map)];
         let mut frames = Frames::new(Fake::default(), &mut state);
         frames.add(&map, 0..LOW_END);
-        let blocks: Vec<_> = asked.iter().map_while(|&order| Some((frames.allocate(order, true)?, order))).collect();
+        let blocks: Vec<_> = asked.iter().map_while(|&order| Some((frames.allocate(order, Place::Low)?, order))).collect();
         let mut taken = Vec::new();
         for (&(block, order), &is_freed) in blocks.iter().zip(&freed) {
             if is_freed {
@@ -201,7 +201,7 @@ proptest! {
         let pages = claimed.iter().flat_map(|&(start, pages)| (0..pages).map(move |page| start + page * PAGE));
         prop_assert_eq!(pages.collect::<Vec<_>>(), expected);
         // None is handed out twice, and all come back.
-        while let Some(frame) = frames.allocate(0, false) {
+        while let Some(frame) = frames.allocate(0, Place::Any) {
             prop_assert!(!taken.contains(&frame) && !span.contains(&frame));
             taken.push(frame);
         }
@@ -220,7 +220,7 @@ proptest! {
         let mut state = vec![0; state_bytes(&map)];
         let mut frames = Frames::new(Fake::default(), &mut state);
         frames.add(&map, 0..LOW_END);
-        let blocks: Vec<_> = asked.iter().map_while(|&order| Some((frames.allocate(order, true)?, order))).collect();
+        let blocks: Vec<_> = asked.iter().map_while(|&order| Some((frames.allocate(order, Place::Low)?, order))).collect();
         let all = frames.statistics();
         frames.memory.0.clear();
         let end = end * PAGE;
@@ -231,7 +231,7 @@ proptest! {
         let expected: Vec<_> = usable.filter(|&at| at < end && !is_taken(at)).collect();
         prop_assert_eq!(frames.statistics().free, expected.len() as u64);
         prop_assert_eq!(frames.statistics().total, all.total - all.free + expected.len() as u64);
-        let mut handed_out: Vec<_> = core::iter::from_fn(|| frames.allocate(0, false)).collect();
+        let mut handed_out: Vec<_> = core::iter::from_fn(|| frames.allocate(0, Place::Any)).collect();
         handed_out.sort_unstable();
         prop_assert_eq!(handed_out, expected);
         for (block, order) in blocks {
