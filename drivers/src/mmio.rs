@@ -1,6 +1,7 @@
 //! Device memory as a checked range of registers.
 
 use core::ptr::NonNull;
+use machine::dma::DmaSpan;
 
 /// Registers at a base address; every access is checked against the length.
 #[derive(Clone, Copy, Debug)]
@@ -52,6 +53,13 @@ impl Registers {
             // SAFETY: as for `read`.
             unsafe { self.base.add(offset).cast::<T>().write_volatile(value) };
         }
+    }
+
+    /// Lends memory to the device: its address goes to two registers of 32 bits, the lower half first.
+    pub fn lend(&self, offset: usize, memory: DmaSpan) {
+        let address = memory.lend();
+        self.write(offset, address as u32);
+        self.write(offset + 4, (address >> 32) as u32);
     }
 }
 

@@ -38,6 +38,14 @@ pub fn checked_image(apps: &str) -> PathBuf {
     image_of(&Content { checked: true, ..Content::of(apps) })
 }
 
+/// The same with assertions and without a host key.
+///
+/// # Panics
+/// When it cannot be built.
+pub fn checked_image_without_host_key(apps: &str) -> PathBuf {
+    image_of(&Content { checked: true, host_key: false, ..Content::of(apps) })
+}
+
 /// The same for others than the user to operate: their keys are in a file like OpenSSH's authorized_keys.
 ///
 /// # Panics

@@ -2,7 +2,8 @@
 //! every pair of values that matters once, not all combinations. Real clients look whether it serves.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use image_builder::{Boot, MachineType, Medium, Memory, Nic};
+use image_builder::disk::{self, DiskSize};
+use image_builder::{Boot, Machine, MachineType, Medium, Memory, Nic};
 use tests::guest::{self, Guest, echo};
 
 use Boot::{Bios, Direct, Uefi};
@@ -62,4 +63,39 @@ matrix! {
     pc_uefi_disk_e1000_8_cpus_large: Pc, Uefi, Disk, E1000, 8, LARGE;
     microvm_virtio_smallest: Microvm, Direct, Cdrom, Virtio, 1, SMALLEST;
     microvm_virtio_4_cpus_largest: Microvm, Direct, Cdrom, Virtio, 4, LARGEST;
+}
+
+/// Each address that a device is given is looked up in the pool, as it is with assertions: a machine with all devices serves, and is well.
+fn devices_are_told_of_the_pool_alone(machine: MachineType, nic: Nic) {
+    let path = std::env::temp_dir().join(format!("qs-pool-{}-{nic}.img", std::process::id()));
+    disk::create(&path, DiskSize::mebibytes(4)).unwrap();
+    let image = guest::checked_image_without_host_key(guest::ALL);
+    let builder = Machine::builder().elf(&image).forward(7).machine(machine).nic(nic).disk(&path);
+    let guest = Guest::serving(builder.cpus(2));
+    guest.wait_for_line("made now, kept on", guest::PATIENCE).unwrap();
+    guest.redis_cli(&["SET", "large", &"x".repeat(100_000)]);
+    assert_eq!(guest.redis_cli(&["GET", "large"]).len(), 100_000);
+    guest.assert_well();
+    drop(guest);
+    std::fs::remove_file(path).unwrap();
+}
+
+#[test]
+fn devices_are_told_of_the_pool_alone_virtio() {
+    devices_are_told_of_the_pool_alone(MachineType::Q35, Nic::Virtio);
+}
+
+#[test]
+fn devices_are_told_of_the_pool_alone_virtio_without_pci() {
+    devices_are_told_of_the_pool_alone(MachineType::Microvm, Nic::Virtio);
+}
+
+#[test]
+fn devices_are_told_of_the_pool_alone_e1000() {
+    devices_are_told_of_the_pool_alone(MachineType::Pc, Nic::E1000);
+}
+
+#[test]
+fn devices_are_told_of_the_pool_alone_e1000e() {
+    devices_are_told_of_the_pool_alone(MachineType::Q35, Nic::E1000e);
 }

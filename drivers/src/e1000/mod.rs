@@ -187,9 +187,8 @@ impl E1000 {
         self.rx_skipping = false;
         (self.tx_next, self.tx_oldest, self.tx_told) = (0, 0, 0);
         for (base, ring) in [(register::RDBAL, &self.rx), (register::TDBAL, &self.tx)] {
-            self.write(base, ring.physical() as u32);
-            self.write(base + 4, (ring.physical() >> 32) as u32);
-            self.write(base + 8, (DESCRIPTORS * 16) as u32);
+            self.registers.lend(base, ring.descriptors());
+            self.write(base + 8, ring.descriptors().len());
             self.write(base + 0x10, 0); // head
             self.write(base + 0x18, 0); // tail
         }

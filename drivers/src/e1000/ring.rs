@@ -5,7 +5,7 @@
 
 use core::ptr::NonNull;
 use core::sync::atomic::{Ordering, fence};
-use machine::dma::DmaRegion;
+use machine::dma::{DmaRegion, DmaSpan};
 
 /// Status: the card has finished with the descriptor.
 pub(super) const DONE: u8 = 1;
@@ -33,8 +33,9 @@ impl Ring {
         })
     }
 
-    pub(super) fn physical(&self) -> u64 {
-        self.descriptors.physical()
+    /// The descriptors.
+    pub(super) fn descriptors(&self) -> DmaSpan {
+        self.descriptors.span(0, self.count * 16)
     }
 
     fn at(&self, index: usize, offset: usize) -> *mut u8 {
@@ -53,10 +54,10 @@ impl Ring {
     /// Describes every buffer anew. The card is stopped.
     pub(super) fn reset(&mut self) {
         for index in 0..self.count {
-            let address = self.buffers.physical() + (index * self.buffer_size) as u64;
+            let buffer = self.buffers.span(index * self.buffer_size, self.buffer_size);
             // SAFETY: a descriptor of the table, aligned to 16.
             unsafe {
-                self.at(index, 0).cast::<u64>().write_volatile(address);
+                self.at(index, 0).cast::<u64>().write_volatile(buffer.lend());
                 self.at(index, 8).cast::<u64>().write_volatile(0);
             }
         }

@@ -63,7 +63,7 @@ fn deliver(card: &mut E1000, at: usize, frame: &[u8], status: u8, errors: u8) {
     // SAFETY: the descriptor's buffer holds 2 KiB.
     unsafe {
         core::ptr::copy_nonoverlapping(frame.as_ptr(), card.rx.buffer(at).as_ptr(), frame.len());
-        let descriptor = (card.rx.physical() as *mut u8).add(at * 16 + 8);
+        let descriptor = (card.rx.descriptors().lend() as *mut u8).add(at * 16 + 8);
         descriptor.cast::<u16>().write_volatile(frame.len() as u16);
         descriptor.add(5).write_volatile(errors);
         descriptor.add(4).write_volatile(status);
@@ -73,7 +73,7 @@ fn deliver(card: &mut E1000, at: usize, frame: &[u8], status: u8, errors: u8) {
 /// Says that a frame was sent, as the card would.
 fn sent(card: &mut E1000, at: usize) {
     // SAFETY: the descriptor's status byte.
-    unsafe { (card.tx.physical() as *mut u8).add(at * 16 + 12).write_volatile(DONE) };
+    unsafe { (card.tx.descriptors().lend() as *mut u8).add(at * 16 + 12).write_volatile(DONE) };
 }
 
 fn take(card: &mut E1000) -> Option<Vec<u8>> {
@@ -95,6 +95,29 @@ fn the_card_is_programmed_and_named() {
     assert!(!card.link_up());
     registers.write(register::STATUS, STATUS_LU);
     assert!(card.link_up());
+}
+
+#[test]
+fn the_card_is_told_of_nothing_but_the_pool() {
+    let (mut fake, mut card) = card();
+    let registers = fake.registers();
+    let look = |card: &mut E1000| {
+        while card.transmit(60, &mut |_| TxMeta::default()).is_ok() {}
+        for base in [register::RDBAL, register::TDBAL] {
+            let [low, high, length] = [0, 4, 8].map(|offset| u64::from(registers.read::<u32>(base + offset)));
+            let ring = low | high << 32;
+            assert!(machine::dma::holds(ring..ring + length));
+            for descriptor in (ring..ring + length).step_by(16) {
+                // SAFETY: memory of the pool, which the card's driver holds.
+                let buffer = unsafe { (descriptor as *const u64).read_volatile() };
+                assert!(machine::dma::holds(buffer..buffer + BUFFER as u64));
+            }
+        }
+    };
+    look(&mut card);
+    with_self_clearing_reset(registers, || card.quiesce().unwrap());
+    card.resume().unwrap();
+    look(&mut card);
 }
 
 #[test]

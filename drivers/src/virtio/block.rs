@@ -111,13 +111,12 @@ impl VirtioBlock {
         header[16] = 0xff;
         // SAFETY: the first page is ours between requests.
         unsafe { self.memory.pointer().cast::<[u8; 17]>().write(header) };
-        let base = self.memory.physical();
         let status = if length == 0 { 1 } else { 2 };
-        self.queue.describe(0, base, 16, false, Some(1));
+        self.queue.describe(0, self.memory.span(0, 16), false, Some(1));
         if length > 0 {
-            self.queue.describe(1, base + 4096, length as u32, kind == IN, Some(2));
+            self.queue.describe(1, self.memory.span(4096, length), kind == IN, Some(2));
         }
-        self.queue.describe(status, base + 16, 1, true, None);
+        self.queue.describe(status, self.memory.span(16, 1), true, None);
         *self.completion.0.0.lock() = Some(thread::current());
         self.queue.push(0);
         let mut ready = self.queue.set_interrupts(true);

@@ -55,7 +55,7 @@ impl EntropyDevice {
         if self.state != DeviceState::Running || self.broken || wanted == 0 {
             return 0;
         }
-        self.queue.describe(0, self.buffer.physical(), wanted as u32, true, None);
+        self.queue.describe(0, self.buffer.span(0, wanted), true, None);
         self.queue.push(0);
         if self.queue.publish() {
             self.transport.notify(0);

@@ -48,13 +48,22 @@ fn put<T: Copy>(address: u64, value: T) {
     unsafe { (address as *mut T).write_volatile(value) }
 }
 
+/// A device that may be told of this memory spoils nobody's.
+fn assert_pooled(address: u64, length: u32) {
+    let memory = address..address + u64::from(length);
+    assert!(
+        machine::dma::holds(memory.clone()),
+        "the device is told of {memory:x?}, which is not of the pool"
+    );
+}
+
 impl Fake {
     pub fn new(device_type: u16, offered: u64, queue_max: u16, config: Vec<u8>) -> Self {
         let offered = offered | super::feature::VERSION_1;
         Self(Arc::new(Mutex::new(State { device_type, offered, queue_max, config, ..State::default() })))
     }
 
-    /// Takes the next available chain: its first descriptor and its buffers.
+    /// Takes the next available chain: its first descriptor and its buffers. All that the device is told of has to be memory of the pool.
     pub fn take(&self, queue: usize) -> Option<(u16, Vec<Buffer>)> {
         let mut state = self.0.lock().unwrap();
         let ring = &mut state.rings[queue];
@@ -68,7 +77,9 @@ impl Fake {
         loop {
             let entry = ring.descriptors + u64::from(at) * 16;
             let flags: u16 = word(entry + 12);
-            buffers.push((word(entry), word(entry + 8), flags & 2 != 0));
+            let (address, length) = (word(entry), word(entry + 8));
+            assert_pooled(address, length);
+            buffers.push((address, length, flags & 2 != 0));
             if flags & 1 == 0 {
                 return Some((head, buffers));
             }
@@ -125,11 +136,14 @@ impl Transport for Fake {
         self.0.lock().unwrap().queue_max
     }
     fn set_queue(&mut self, queue: u16, memory: &Queue) {
+        for area in [memory.descriptors(), memory.driver_area(), memory.device_area()] {
+            assert_pooled(area.lend(), area.len());
+        }
         self.0.lock().unwrap().rings[queue as usize] = Ring {
             size: memory.size(),
-            descriptors: memory.descriptors(),
-            driver: memory.driver_area(),
-            device: memory.device_area(),
+            descriptors: memory.descriptors().lend(),
+            driver: memory.driver_area().lend(),
+            device: memory.device_area().lend(),
             ..Ring::default()
         };
     }

@@ -134,8 +134,8 @@ impl VirtioNet {
         self.tx.set_interrupts(false);
         run(&mut *self.transport);
         for id in 0..self.rx.size() {
-            let address = self.rx_buffers.physical() + u64::from(id) * RX_BUFFER as u64;
-            self.rx.describe(id, address, RX_BUFFER as u32, true, None);
+            let buffer = self.rx_buffers.span(usize::from(id) * RX_BUFFER, RX_BUFFER);
+            self.rx.describe(id, buffer, true, None);
             self.rx.push(id);
         }
         if self.rx.publish() {
@@ -401,18 +401,18 @@ impl NetDevice for VirtioNet {
             self.reclaim();
         }
         let Some(&id) = self.tx_free.last() else { return Err(TransmitError::Full) };
-        let (pointer, address) = match (&self.tx_large, small) {
+        let (pointer, memory) = match (&self.tx_large, small) {
             (Some(region), false) => {
                 let Some(large) = self.large_free.pop() else { return Err(TransmitError::Full) };
                 self.large_of[usize::from(id)] = Some(large);
                 let offset = usize::from(large) * TX_LARGE;
                 // SAFETY: `large` is below the number of buffers.
-                (unsafe { region.pointer().add(offset) }, region.physical() + offset as u64)
+                (unsafe { region.pointer().add(offset) }, region.span(offset, HEADER + len))
             }
             _ => {
                 let offset = usize::from(id) * TX_SMALL;
                 // SAFETY: `id` is below the queue's size.
-                (unsafe { self.tx_small.pointer().add(offset) }, self.tx_small.physical() + offset as u64)
+                (unsafe { self.tx_small.pointer().add(offset) }, self.tx_small.span(offset, HEADER + len))
             }
         };
         self.tx_free.pop();
@@ -431,7 +431,7 @@ impl NetDevice for VirtioNet {
             header[2..4].copy_from_slice(&segmentation.header_len.to_le_bytes());
             header[4..6].copy_from_slice(&segmentation.segment_size.to_le_bytes());
         }
-        self.tx.describe(id, address, (HEADER + len) as u32, false, None);
+        self.tx.describe(id, memory, false, None);
         self.tx.push(id);
         Ok(())
     }

@@ -5,7 +5,7 @@
 
 use super::transport::VirtioError;
 use core::sync::atomic::{Ordering, fence};
-use machine::dma::DmaRegion;
+use machine::dma::{DmaRegion, DmaSpan};
 
 /// Descriptor flags (2.7.5).
 const NEXT: u16 = 1;
@@ -63,19 +63,19 @@ impl Queue {
         self.size
     }
 
-    /// Device address of the descriptor table.
-    pub fn descriptors(&self) -> u64 {
-        self.region.physical()
+    /// The descriptor table.
+    pub fn descriptors(&self) -> DmaSpan {
+        self.region.span(0, self.driver_area)
     }
 
-    /// Device address of the available ring.
-    pub fn driver_area(&self) -> u64 {
-        self.region.physical() + self.driver_area as u64
+    /// The available ring.
+    pub fn driver_area(&self) -> DmaSpan {
+        self.region.span(self.driver_area, 6 + usize::from(self.size) * 2)
     }
 
-    /// Device address of the used ring.
-    pub fn device_area(&self) -> u64 {
-        self.region.physical() + self.device_area as u64
+    /// The used ring.
+    pub fn device_area(&self) -> DmaSpan {
+        self.region.span(self.device_area, 6 + usize::from(self.size) * 8)
     }
 
     #[inline]
@@ -99,11 +99,11 @@ impl Queue {
 
     /// Describes a buffer. `next` continues the chain; `writable` lets the device write.
     #[inline]
-    pub fn describe(&mut self, id: u16, address: u64, length: u32, writable: bool, next: Option<u16>) {
+    pub fn describe(&mut self, id: u16, memory: DmaSpan, writable: bool, next: Option<u16>) {
         let at = self.slot(id) * 16;
         let flags = if writable { WRITE } else { 0 } | if next.is_some() { NEXT } else { 0 };
-        self.write(at, address);
-        let rest = u64::from(length) | u64::from(flags) << 32 | u64::from(next.unwrap_or(0)) << 48;
+        self.write(at, memory.lend());
+        let rest = u64::from(memory.len()) | u64::from(flags) << 32 | u64::from(next.unwrap_or(0)) << 48;
         self.write(at + 8, rest);
     }
 

@@ -50,11 +50,6 @@ impl MmioTransport {
         let pending = registers.read::<u32>(register::INTERRUPT_STATUS);
         registers.write(register::INTERRUPT_ACKNOWLEDGE, pending);
     }
-
-    fn write_address(&self, offset: usize, address: u64) {
-        self.0.write(offset, address as u32);
-        self.0.write(offset + 4, (address >> 32) as u32);
-    }
 }
 
 impl Transport for MmioTransport {
@@ -93,9 +88,9 @@ impl Transport for MmioTransport {
     fn set_queue(&mut self, queue: u16, memory: &Queue) {
         self.0.write(register::QUEUE_SELECT, u32::from(queue));
         self.0.write(register::QUEUE_SIZE, u32::from(memory.size()));
-        self.write_address(register::QUEUE_DESC, memory.descriptors());
-        self.write_address(register::QUEUE_DRIVER, memory.driver_area());
-        self.write_address(register::QUEUE_DEVICE, memory.device_area());
+        self.0.lend(register::QUEUE_DESC, memory.descriptors());
+        self.0.lend(register::QUEUE_DRIVER, memory.driver_area());
+        self.0.lend(register::QUEUE_DEVICE, memory.device_area());
         self.0.write(register::QUEUE_READY, 1u32);
     }
 

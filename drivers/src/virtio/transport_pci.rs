@@ -97,11 +97,6 @@ impl PciTransport {
     pub fn interrupt_status(&self) -> Registers {
         self.isr
     }
-
-    fn write_address(&self, offset: usize, address: u64) {
-        self.common.write(offset, address as u32);
-        self.common.write(offset + 4, (address >> 32) as u32);
-    }
 }
 
 impl Transport for PciTransport {
@@ -143,9 +138,9 @@ impl Transport for PciTransport {
         self.common.write(common::QUEUE_SIZE, memory.size());
         let vector = if self.msix.is_some() { 0 } else { NO_VECTOR };
         self.common.write(common::QUEUE_MSIX_VECTOR, vector);
-        self.write_address(common::QUEUE_DESC, memory.descriptors());
-        self.write_address(common::QUEUE_DRIVER, memory.driver_area());
-        self.write_address(common::QUEUE_DEVICE, memory.device_area());
+        self.common.lend(common::QUEUE_DESC, memory.descriptors());
+        self.common.lend(common::QUEUE_DRIVER, memory.driver_area());
+        self.common.lend(common::QUEUE_DEVICE, memory.device_area());
         if let Some(place) = self.offsets.get_mut(queue as usize) {
             *place = self.common.read(common::QUEUE_NOTIFY_OFF);
         }

@@ -372,50 +372,19 @@ pub mod irq {
     }
 }
 
-pub mod dma {
-    //! Pages from the host's allocator; "physical" is virtual.
-    use alloc::alloc::{alloc_zeroed, dealloc};
+pub(crate) mod frames {
+    //! Frames from the host's allocator.
+    use crate::memory::map::PAGE;
+    use alloc::alloc::alloc_zeroed;
     use core::alloc::Layout;
-    use core::ptr::NonNull;
 
-    /// Pages of 4 KiB, contiguous, zeroed; freed when dropped.
-    #[derive(Debug)]
-    pub struct DmaRegion {
-        pointer: NonNull<u8>,
-        layout: Layout,
-    }
-    // SAFETY: the region owns its memory.
-    unsafe impl Send for DmaRegion {}
-    // SAFETY: it hands out the address only.
-    unsafe impl Sync for DmaRegion {}
-    impl DmaRegion {
-        /// Allocates; `None` for no pages or no memory.
-        pub fn new(pages: usize) -> Option<Self> {
-            let layout =
-                Layout::from_size_align(pages.checked_mul(4096)?, 4096).ok().filter(|l| l.size() > 0)?;
-            // SAFETY: the layout is not empty.
-            let pointer = NonNull::new(unsafe { alloc_zeroed(layout) })?;
-            Some(Self { pointer, layout })
-        }
-        /// Address devices use.
-        pub fn physical(&self) -> u64 {
-            self.pointer.as_ptr() as u64
-        }
-        /// Address the CPU uses.
-        pub fn pointer(&self) -> NonNull<u8> {
-            self.pointer
-        }
-        /// Length in bytes.
-        #[expect(clippy::len_without_is_empty, reason = "never empty")]
-        pub fn len(&self) -> usize {
-            self.layout.size()
-        }
-    }
-    impl Drop for DmaRegion {
-        fn drop(&mut self) {
-            // SAFETY: allocated in `new` with this layout.
-            unsafe { dealloc(self.pointer.as_ptr(), self.layout) };
-        }
+    /// `2^order` frames, aligned to their size; they are never given back.
+    pub(crate) fn allocate_low(order: u32) -> Option<u64> {
+        let bytes = (PAGE as usize) << order;
+        let layout = Layout::from_size_align(bytes, bytes).ok()?;
+        // SAFETY: the layout is not empty.
+        let block = unsafe { alloc_zeroed(layout) };
+        (!block.is_null()).then_some(block as u64)
     }
 }
 

@@ -17,6 +17,7 @@ extern crate std;
 
 pub mod acpi;
 pub mod bootinfo;
+pub mod dma;
 pub mod histogram;
 pub mod journal;
 pub mod memory;
@@ -26,7 +27,9 @@ pub mod stopwatch;
 #[cfg(not(bare_metal))]
 mod hosted;
 #[cfg(not(bare_metal))]
-pub use hosted::{cpu, dma, io, irq, sync, thread, time};
+use hosted::frames;
+#[cfg(not(bare_metal))]
+pub use hosted::{cpu, io, irq, sync, thread, time};
 
 #[cfg(not(bare_metal))]
 #[cfg(test)]
@@ -39,8 +42,6 @@ pub mod apic;
 pub mod console;
 #[cfg(bare_metal)]
 pub mod cpu;
-#[cfg(bare_metal)]
-pub mod dma;
 #[cfg(bare_metal)]
 pub mod exit;
 #[cfg(bare_metal)]
