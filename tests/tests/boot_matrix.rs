@@ -68,7 +68,7 @@ matrix! {
 /// Each address that a device is given is looked up in the pool, as it is with assertions: a machine with all devices serves, and is well.
 fn devices_are_told_of_the_pool_alone(machine: MachineType, nic: Nic) {
     let path = std::env::temp_dir().join(format!("qs-pool-{}-{nic}.img", std::process::id()));
-    disk::create(&path, DiskSize::mebibytes(4)).unwrap();
+    disk::create(&path, DiskSize::mebibytes(4), None).unwrap();
     let image = guest::checked_image_without_host_key(guest::ALL);
     let builder = Machine::builder().elf(&image).forward(7).machine(machine).nic(nic).disk(&path);
     let guest = Guest::serving(builder.cpus(2));
