@@ -52,7 +52,8 @@ fn ssh(guest: &Guest, options: &[&str], line: &[&str]) -> (Option<i32>, String, 
 fn every_verb_is_answered_in_both_forms() {
     let guest = Guest::serving(guest::machine().cpus(2));
     let operator = Operator::of(&guest);
-    for (line, _) in lines() {
+    // What `restore` takes is no text either, see `restores.rs`.
+    for (line, _) in lines().filter(|(line, _)| line != "restore") {
         let expected = if line.starts_with("job ") && line.ends_with('1') { REFUSED } else { DONE };
         let told = operator.tell(&line);
         assert_eq!(told.status, expected, "{line}: {told:?}");
