@@ -4,7 +4,7 @@ use super::*;
 
 #[test]
 fn each_bit_of_the_header_counts() {
-    for key in [None, Some(KEY)] {
+    for key in [None, Some(sample_key())] {
         let bytes = sample(1, key.as_ref());
         for (at, bit) in (0..HEADER).flat_map(|at| (0..8).map(move |bit| (at, bit))) {
             let mut bytes = bytes.clone();
@@ -100,13 +100,13 @@ fn chunks_have_their_places() {
 
 #[test]
 fn chunks_of_other_checkpoints_are_strangers() {
-    let bytes = sample(1, Some(&KEY));
+    let bytes = sample(1, Some(&sample_key()));
     // The same but for its ID, and the same but for its key.
-    for other in [sample(2, Some(&KEY)), sample(1, Some(&Key::new([8; 32]))), sample(1, None)] {
+    for other in [sample(2, Some(&sample_key())), sample(1, Some(&Key::new([8; 32]))), sample(1, None)] {
         assert_eq!(other.len(), bytes.len());
         for (number, chunk) in chunks(&bytes).into_iter().enumerate() {
             let mixed = [&bytes[..chunk.start], &other[chunk.clone()], &bytes[chunk.end..]].concat();
-            let error = refusal(&mixed, Some(KEY));
+            let error = refusal(&mixed, Some(sample_key()));
             let expected = number as u64;
             assert!(
                 matches!(error, Error::Chunk { number, field: "tag", .. } if number == expected),
@@ -118,10 +118,10 @@ fn chunks_of_other_checkpoints_are_strangers() {
 
 #[test]
 fn keys_have_to_fit() {
-    let (keyed, plain) = (sample(1, Some(&KEY)), sample(1, None));
+    let (keyed, plain) = (sample(1, Some(&sample_key())), sample(1, None));
     assert_eq!(refusal(&keyed, None), Error::KeyMissing);
     assert_eq!(refusal(&keyed, Some(Key::new([8; 32]))), Error::KeyOther);
-    assert_eq!(refusal(&plain, Some(KEY)), Error::KeyUnwanted);
+    assert_eq!(refusal(&plain, Some(sample_key())), Error::KeyUnwanted);
     // To look at what it says takes no key.
     let mut reader = Reader::unchecked();
     assert!(matches!(reader.push(&mut &keyed[..]), Ok(Some(Event::Manifest(_)))));

@@ -56,7 +56,7 @@ proptest! {
             proptest::collection::btree_map(frame_numbers(), proptest::option::weighted(0.8, 0u8..6), 0..20), 0..4),
         is_keyed: bool,
     ) {
-        let key = is_keyed.then_some(KEY);
+        let key = is_keyed.then_some(sample_key());
         let mut memory: Memory = base;
         let mut parts = vec![write(manifest(listed(&memory)), &memory, key.as_ref())];
         for (number, change) in changes.iter().enumerate() {
@@ -129,7 +129,7 @@ fn what_is_wrong_with_one_is_wrong_with_all() {
         assert_eq!(merged(&parts, None).unwrap_err(), MergeError::Input(at, Error::Trailing.into()));
     }
     let key = Error::KeyUnwanted.into();
-    assert_eq!(merged(&three(), Some(&KEY)).unwrap_err(), MergeError::Input(0, key));
+    assert_eq!(merged(&three(), Some(&sample_key())).unwrap_err(), MergeError::Input(0, key));
 }
 
 #[test]

@@ -14,7 +14,9 @@ use crate::chunk::{CHUNK_HEADER, FIELDS, Head};
 use crate::seal::Seal;
 use crate::*;
 
-pub const KEY: Key = Key::new([9; 32]);
+pub fn sample_key() -> Key {
+    Key::new([9; 32])
+}
 
 /// First frame of the second region of [`map`].
 pub const UPPER: u64 = 0x100;
