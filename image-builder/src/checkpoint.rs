@@ -1,4 +1,7 @@
-//! Checkpoints in files, and on the disks of machines: what they say, whether they are whole, several made one.
+//! Checkpoints in files, and on the disks of machines: what they say, whether they are whole, several made one. Each is read with the user's key if it was
+//! made with one, unless another is named; so who reads one learns what that has proved, too.
+
+pub mod key;
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
@@ -12,6 +15,7 @@ use checkpoint::{
 use slots::{Slots, Which};
 use time::OffsetDateTime;
 
+use crate::control::KeyError;
 use crate::date::date;
 use crate::disk::kept::{self, Kept};
 
@@ -27,8 +31,11 @@ pub enum CheckpointError {
         error: checkpoint::Error,
     },
     /// The file with the key has something else in it.
-    #[error("{0}: a key is 64 hexadecimal digits")]
+    #[error("{0}: a key is 64 hexadecimal digits, not all of them zero")]
     Key(PathBuf),
+    /// There is no place for a key.
+    #[error(transparent)]
+    Keys(#[from] KeyError),
     /// Nothing is replaced.
     #[error("{0} is there already, and stays as it is")]
     Exists(PathBuf),
@@ -70,13 +77,6 @@ pub enum CheckpointError {
 fn at(path: &Path) -> impl FnOnce(io::Error) -> CheckpointError + use<> {
     let path = path.to_owned();
     move |error| CheckpointError::Io { path, error }
-}
-
-/// Reads a key: 64 hexadecimal digits, perhaps with white space around.
-pub fn key(path: &Path) -> Result<Key, CheckpointError> {
-    let digits = fs::read(path).map_err(at(path))?;
-    let digits = str::from_utf8(&digits).ok().and_then(|digits| Key::from_hex(digits.trim()));
-    digits.ok_or_else(|| CheckpointError::Key(path.to_owned()))
 }
 
 enum Input {
@@ -143,7 +143,7 @@ fn open(path: &Path, which: Which, reader: Reader) -> Result<(Stream<Input>, u64
 /// What a checkpoint's tags prove.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trust {
-    /// Who made it had the key.
+    /// Who made it had the key: the one that is named, else the user's.
     Key,
     /// It was made without a key, and nothing has happened to it by accident.
     Checksums,
@@ -175,39 +175,62 @@ pub fn date_of(wall: u64) -> Option<String> {
     OffsetDateTime::from_unix_timestamp(seconds).ok().map(date)
 }
 
+/// Reads with the key that is named. Where none is, what was made with a key is read with the user's, and all else without.
+fn trusted<T>(
+    named: Option<&Key>,
+    read: impl Fn(Option<&Key>) -> Result<T, CheckpointError>,
+) -> Result<(T, Trust), CheckpointError> {
+    if named.is_some() {
+        return Ok((read(named)?, Trust::Key));
+    }
+    match read(None) {
+        Err(CheckpointError::Refused { path, error: error @ checkpoint::Error::KeyMissing }) => {
+            let key = key::found()?.ok_or(CheckpointError::Refused { path, error })?;
+            Ok((read(Some(&key))?, Trust::Key))
+        }
+        other => Ok((other?, Trust::Checksums)),
+    }
+}
+
 /// Reads what a checkpoint says before its pages: that in a file, or the latest on the image of a disk. Without its key nothing proves it.
-pub fn inspect(path: &Path, key: Option<Key>) -> Result<Inspection, CheckpointError> {
-    inspect_one(path, Which::Latest, key)
+pub fn inspect(path: &Path, named: Option<&Key>) -> Result<Inspection, CheckpointError> {
+    inspect_one(path, Which::Latest, named)
 }
 
 /// The same for one of those on the image of a disk.
-pub fn inspect_one(path: &Path, which: Which, key: Option<Key>) -> Result<Inspection, CheckpointError> {
+pub fn inspect_one(path: &Path, which: Which, named: Option<&Key>) -> Result<Inspection, CheckpointError> {
     let manifest = |reader| {
         let (mut stream, bytes) = open(path, which, reader)?;
         let event = stream.event().map_err(|error| unread(path, error))?;
         let Some(Event::Manifest(manifest)) = event else { unreachable!("the manifest comes first") };
         Ok((manifest.clone(), bytes))
     };
-    let trust = if key.is_some() { Trust::Key } else { Trust::Checksums };
-    let ((manifest, bytes), trust) = match manifest(Reader::new(key)) {
-        Err(CheckpointError::Refused { error: checkpoint::Error::KeyMissing, .. }) => {
-            (manifest(Reader::unchecked())?, Trust::Nothing)
-        }
-        other => (other?, trust),
+    let ((manifest, bytes), trust) = match trusted(named, |key| manifest(Reader::new(key.cloned()))) {
+        Err(CheckpointError::Refused {
+            error: checkpoint::Error::KeyMissing | checkpoint::Error::KeyOther,
+            ..
+        }) if named.is_none() => (manifest(Reader::unchecked())?, Trust::Nothing),
+        other => other?,
     };
     Ok(Inspection { manifest, trust, bytes })
 }
 
 /// Reads all of a checkpoint, that in a file or the latest on the image of a disk, and checks everything.
-pub fn verify(path: &Path, key: Option<Key>) -> Result<Totals, CheckpointError> {
-    verify_one(path, Which::Latest, key)
+pub fn verify(path: &Path, named: Option<&Key>) -> Result<(Totals, Trust), CheckpointError> {
+    verify_one(path, Which::Latest, named)
 }
 
 /// The same for one of those on the image of a disk.
-pub fn verify_one(path: &Path, which: Which, key: Option<Key>) -> Result<Totals, CheckpointError> {
-    let (mut stream, _) = open(path, which, Reader::new(key))?;
-    while stream.event().map_err(|error| unread(path, error))?.is_some() {}
-    stream.reader().finish().map_err(|error| unread(path, error.into()))
+pub fn verify_one(
+    path: &Path,
+    which: Which,
+    named: Option<&Key>,
+) -> Result<(Totals, Trust), CheckpointError> {
+    trusted(named, |key| {
+        let (mut stream, _) = open(path, which, Reader::new(key.cloned()))?;
+        while stream.event().map_err(|error| unread(path, error))?.is_some() {}
+        stream.reader().finish().map_err(|error| unread(path, error.into()))
+    })
 }
 
 /// A file that has another name until it is whole, and goes where it is not made so.
@@ -246,9 +269,17 @@ impl Sink for Part {
     }
 }
 
-/// Makes one of a full checkpoint and incremental ones that build on it, in their order, all made with this key or without one. A
+/// Makes one of a full checkpoint and incremental ones that build on it, in their order, all made with one key or without, as it is itself then. A
 /// file that is there is left alone; where something is wrong, none is made.
-pub fn merge(inputs: &[PathBuf], output: &Path, key: Option<&Key>) -> Result<Totals, CheckpointError> {
+pub fn merge(
+    inputs: &[PathBuf],
+    output: &Path,
+    named: Option<&Key>,
+) -> Result<(Totals, Trust), CheckpointError> {
+    trusted(named, |key| merge_with(inputs, output, key))
+}
+
+fn merge_with(inputs: &[PathBuf], output: &Path, key: Option<&Key>) -> Result<Totals, CheckpointError> {
     let exists = || CheckpointError::Exists(output.to_owned());
     if output.symlink_metadata().is_ok() {
         return Err(exists());

@@ -1,7 +1,7 @@
 //! Operates running machines: the keys that let us in and that machines are known by, and OpenSSH's client set up with them.
 
 mod client;
-mod keys;
+pub(crate) mod keys;
 mod restore;
 mod session;
 mod target;

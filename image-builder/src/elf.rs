@@ -1,17 +1,17 @@
 //! Finishes the linked ELF file: checks it, puts the symbol table for backtraces into its last segment, and strips the
-//! rest of the symbols and debug information. Who may operate its machines is put in, too.
+//! rest of the symbols and debug information. Who may operate its machines is put in, too, and the key of their checkpoints.
 
-mod access;
 mod checks;
+mod inserts;
 mod redzone;
 mod rewrite;
 mod symbols;
 
+pub use inserts::Inserts;
 pub use redzone::Below;
 
 use std::fmt;
 
-use control::access::Access;
 use object::LittleEndian;
 use object::read::elf::{ElfFile64, FileHeader, ProgramHeader};
 use serde::Serialize;
@@ -34,10 +34,10 @@ pub enum ElfError {
     NoSymbolSegment,
     #[error("the image reaches beyond 4 GiB, where symbol addresses do not fit")]
     TooHigh,
-    #[error("the place of the operators' keys is not zero bytes of a segment in the file")]
-    AccessPlace,
-    #[error("the operators' keys take more room than the image has for them")]
-    AccessSize,
+    #[error("the place {0} is not zero bytes of a segment in the file")]
+    Place(&'static str),
+    #[error("what belongs there takes more room than the place {0} has")]
+    Room(&'static str),
     #[error("functions of ours touch memory below the stack pointer:\n{}", list(.0))]
     RedZone(Vec<Below>),
 }
@@ -86,20 +86,19 @@ impl fmt::Display for Report {
 pub struct Finished {
     pub bytes: Vec<u8>,
     pub report: Report,
-    /// Whether the machines' host key is in it: a secret.
+    /// Whether a secret is in it: the machines' host key, or the key of their checkpoints.
     pub is_secret: bool,
 }
 
 pub(crate) type Elf<'a> = ElfFile64<'a, LittleEndian>;
 
-/// Checks and finishes an image as the linker left it. Nobody may operate its machines.
+/// Checks and finishes an image as the linker left it. Nobody may operate its machines, and their checkpoints have no key.
 pub fn finish(input: &[u8]) -> Result<Finished, ElfError> {
-    finish_with_access(input, None)
+    finish_with(input, &Inserts::default())
 }
 
-/// Checks and finishes an image as the linker left it, and puts who may operate its machines into its symbol `ACCESS`. An
-/// image without that symbol stays without.
-pub fn finish_with_access(input: &[u8], access: Option<&Access>) -> Result<Finished, ElfError> {
+/// Checks and finishes an image as the linker left it, and puts what its machines are told into their places.
+pub fn finish_with(input: &[u8], inserts: &Inserts<'_>) -> Result<Finished, ElfError> {
     let elf = Elf::parse(input).map_err(ElfError::Format)?;
     if elf.elf_header().e_machine(LittleEndian) != object::elf::EM_X86_64 {
         return Err(ElfError::Machine);
@@ -114,10 +113,7 @@ pub fn finish_with_access(input: &[u8], access: Option<&Access>) -> Result<Finis
     }
     let table = symbols::encode(&functions)?;
     let mut bytes = rewrite::rewrite(&elf, input, &table)?;
-    let place = access.and_then(|access| Some((access, access::place(&elf)?)));
-    if let Some((access, place)) = place {
-        access::put(&elf, &mut bytes, place, &access.to_string())?;
-    }
+    let is_secret = inserts.put(&elf, &mut bytes)?;
     let mut report = Report {
         file: bytes.len() as u64,
         code: 0,
@@ -138,5 +134,5 @@ pub fn finish_with_access(input: &[u8], access: Option<&Access>) -> Result<Finis
             report.read_only += size;
         }
     }
-    Ok(Finished { bytes, report, is_secret: place.is_some_and(|(access, _)| access.host_key.is_some()) })
+    Ok(Finished { bytes, report, is_secret })
 }

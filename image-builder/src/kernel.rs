@@ -5,13 +5,14 @@ use std::io::{self, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use ::checkpoint::Key;
 use ::control::access::Access;
 
 use crate::control::Keys;
-use crate::elf::{self, Report};
+use crate::elf::{self, Inserts, Report};
 use crate::tools::{self, Tool};
 use crate::workspace::{self, Workspace};
-use crate::{Error, control, process};
+use crate::{Error, checkpoint, control, process};
 
 /// The host's own triple serves for the bare machine, too: its precompiled `core` is there without any set-up.
 pub const TARGET: &str = "x86_64-unknown-linux-gnu";
@@ -33,7 +34,7 @@ const FLAGS: &[&str] = &[
     "-Cforce-frame-pointers=yes",
 ];
 
-/// Modes of files: one with the machines' host key is nobody else's.
+/// Modes of files: one with the machines' host key or that of their checkpoints is nobody else's.
 const PRIVATE: u32 = 0o600;
 const PUBLIC: u32 = 0o644;
 
@@ -74,12 +75,34 @@ pub struct Content<'a> {
     pub operators: Option<&'a Path>,
     /// This user's host key; without one a machine makes its own at each boot.
     pub host_key: bool,
+    /// What the checkpoints of its machines are made with, and have to have been made with.
+    pub checkpoint_key: CheckpointKey<'a>,
+}
+
+/// Which key the checkpoints of an image's machines have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CheckpointKey<'a> {
+    /// The user's who builds, made on first use.
+    OfUser,
+    /// One in a file.
+    Of(&'a Path),
+    /// None: whoever can write a checkpoint can forge it.
+    None,
 }
 
 impl<'a> Content<'a> {
     /// Applications, and what they usually have.
     pub const fn of(apps: &'a str) -> Self {
-        Self { apps, files: None, checked: false, vmm: true, bench: true, operators: None, host_key: true }
+        Self {
+            apps,
+            files: None,
+            checked: false,
+            vmm: true,
+            bench: true,
+            operators: None,
+            host_key: true,
+            checkpoint_key: CheckpointKey::OfUser,
+        }
     }
 
     /// Name of a file with this image, without an ending: the applications and what is unusual, such as `kv-web-checked`.
@@ -124,12 +147,13 @@ pub fn image(workspace: &Workspace, content: &Content<'_>) -> Result<Image, Erro
     rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive)
         .map_err(|error| at(&lock_path)(error.into()))?;
 
-    let access = access(content)?;
+    let (access, key) = (access(content)?, checkpoint_key(content)?);
     compile(workspace, content, &names, files.as_deref(), &target)?;
     let built = target.join(TARGET).join(content.profile()).join("kernel");
-    let stem = stem(content, files.as_deref(), &access);
+    let stem = stem(content, files.as_deref(), &access, key.as_ref());
     let input = fs::read(&built).map_err(at(&built))?;
-    let finished = elf::finish_with_access(&input, Some(&access))?;
+    let inserts = Inserts { access: Some(&access), checkpoint_key: key.as_ref() };
+    let finished = elf::finish_with(&input, &inserts)?;
     let mode = if finished.is_secret { PRIVATE } else { PUBLIC };
     let unstripped = replace(&images.join(format!("{stem}.debug")), &input, PUBLIC)?;
     let elf = replace(&images.join(format!("{stem}.elf")), &finished.bytes, mode)?;
@@ -173,13 +197,27 @@ fn access(content: &Content<'_>) -> Result<Access, Error> {
     Ok(access)
 }
 
-/// File name of an image here, with a mark of the directory of its files, and of its operators if it has unusual ones.
-fn stem(content: &Content<'_>, files: Option<&Path>, access: &Access) -> String {
+/// What the checkpoints of its machines are made with.
+fn checkpoint_key(content: &Content<'_>) -> Result<Option<Key>, Error> {
+    Ok(match content.checkpoint_key {
+        _ if !content.vmm => None,
+        CheckpointKey::OfUser => Some(checkpoint::key::of_user()?),
+        CheckpointKey::Of(path) => Some(checkpoint::key::read(path)?),
+        CheckpointKey::None => None,
+    })
+}
+
+/// File name of an image here, with a mark of the directory of its files, and of its operators and keys if it has unusual ones.
+fn stem(content: &Content<'_>, files: Option<&Path>, access: &Access, key: Option<&Key>) -> String {
     use std::hash::{DefaultHasher, Hash, Hasher};
     let mut stem = content.name();
-    if content.operators.is_some() || !content.host_key {
+    let is_usual = content.operators.is_none()
+        && content.host_key
+        && (!content.vmm || content.checkpoint_key == CheckpointKey::OfUser);
+    if !is_usual {
         let mut hasher = DefaultHasher::new();
         access.to_string().hash(&mut hasher);
+        key.map(Key::bytes).hash(&mut hasher);
         stem.push_str(&format!("-access-{:08x}", hasher.finish() as u32));
     }
     if let Some(directory) = files {
@@ -228,12 +266,19 @@ mod tests {
             ["kv-web", "kv-web-checked", "kv-web-without-vmm", "kv-web-checked-without-vmm-without-bench"]
         );
         let access = Access::default();
+        let key = Key::new([1; 32]);
+        let stem = |content: &Content<'_>, files, access: &Access| stem(content, files, access, Some(&key));
         assert_eq!(stem(&checked, None, &access), "kv-web-checked");
         let [here, there] = ["/here", "/there"].map(|place| stem(&checked, Some(Path::new(place)), &access));
         let others = Content { operators: Some(Path::new("keys")), ..usual };
         let known = Access { host_key: Some([1; 32]), ..Access::default() };
         assert!(stem(&others, None, &access).starts_with("kv-web-access-"));
         assert_ne!(stem(&others, None, &access), stem(&others, None, &known));
+        let keyed = Content { checkpoint_key: CheckpointKey::Of(Path::new("key")), ..usual };
+        let other = Key::new([2; 32]);
+        let names = [None, Some(&key), Some(&other)].map(|key| super::stem(&keyed, None, &access, key));
+        assert!(names[0] != names[1] && names[1] != names[2] && names[0].starts_with("kv-web-access-"));
+        assert_eq!(super::stem(&Content { vmm: false, ..keyed }, None, &access, None), "kv-web-without-vmm");
         assert!(here.starts_with("kv-web-checked-") && there.starts_with("kv-web-checked-") && here != there);
     }
 }

@@ -3,8 +3,9 @@
 
 mod stub;
 
+use checkpoint::Key;
 use control::access::{Access, Operator, PublicKey, Role};
-use image_builder::elf::{self, ElfError};
+use image_builder::elf::{self, ElfError, Finished, Inserts};
 use object::read::elf::ProgramHeader;
 use object::{LittleEndian, Object, ObjectSection};
 
@@ -135,41 +136,57 @@ fn our_own_use_of_the_red_zone_is_refused() {
     }
 }
 
-/// Offset of the place for the operators' keys, of 512 bytes.
-fn access_place(bytes: &[u8]) -> usize {
-    let mark = b"access:";
+/// Offset of a place, of 512 bytes for `access:`, of 32 for `checkpoint key:`.
+fn place(bytes: &[u8], mark: &str) -> usize {
+    let mark = mark.as_bytes();
     bytes.windows(mark.len()).position(|window| window == mark).unwrap() + mark.len()
 }
 
-/// The machine's key alone; with an operator whose name has so many letters.
+/// The machine's key, and an operator whose name has so many letters.
 fn access(letters: usize) -> Access {
     let operator = Operator { role: Role::Observe, key: PublicKey([3; 32]), comment: "x".repeat(letters) };
     Access { host_key: Some([0xa5; 32]), operators: vec![operator] }
 }
 
-#[test]
-fn the_operators_arrive_in_their_place_and_change_nothing_else() {
-    let input = unfinished();
-    let without = elf::finish(&input).unwrap();
-    let with = elf::finish_with_access(&input, Some(&access(4))).unwrap();
-    assert!(with.is_secret && !without.is_secret);
-    assert!(
-        !elf::finish_with_access(&input, Some(&Access { host_key: None, ..access(4) })).unwrap().is_secret
-    );
-    let (place, text) = (access_place(&without.bytes), access(4).to_string());
-    let mut expected = without.bytes;
-    expected[place..place + text.len()].copy_from_slice(text.as_bytes());
-    assert_eq!(with.bytes, expected);
-    assert!(matches!(elf::finish_with_access(&input, Some(&access(512))), Err(ElfError::AccessSize)));
+fn finish(input: &[u8], access: Option<&Access>, checkpoint_key: Option<&Key>) -> Result<Finished, ElfError> {
+    elf::finish_with(input, &Inserts { access, checkpoint_key })
 }
 
 #[test]
-fn a_place_that_is_taken_is_no_place_for_keys() {
+fn what_machines_are_told_arrives_in_its_place_and_changes_nothing_else() {
+    let (input, key) = (unfinished(), Key::new([0x5a; 32]));
+    let without = elf::finish(&input).unwrap();
+    let with = finish(&input, Some(&access(4)), Some(&key)).unwrap();
+    let (at, text) = (place(&without.bytes, "access:"), access(4).to_string());
+    let mut expected = without.bytes.clone();
+    expected[at..at + text.len()].copy_from_slice(text.as_bytes());
+    let at = place(&without.bytes, "checkpoint key:");
+    expected[at..at + 32].copy_from_slice(key.bytes());
+    assert_eq!(with.bytes, expected);
+    assert!(matches!(finish(&input, Some(&access(512)), None), Err(ElfError::Room("ACCESS"))));
+}
+
+#[test]
+fn each_key_makes_an_image_secret() {
+    let (input, key) = (unfinished(), Key::new([0x5a; 32]));
+    let known = access(4);
+    let public = Access { host_key: None, ..access(4) };
+    let is_secret = |access, key| finish(&input, access, key).unwrap().is_secret;
+    assert!(!is_secret(None, None) && !is_secret(Some(&public), None));
+    assert!(is_secret(Some(&known), None) && is_secret(Some(&public), Some(&key)));
+}
+
+#[test]
+fn a_place_that_is_taken_is_no_place() {
     let mut input = unfinished();
-    let place = access_place(&input);
-    input[place + 31] = 1;
+    let at = place(&input, "access:");
+    input[at + 31] = 1;
     assert!(elf::finish(&input).is_ok());
-    assert!(matches!(elf::finish_with_access(&input, Some(&access(4))), Err(ElfError::AccessPlace)));
+    assert!(matches!(finish(&input, Some(&access(4)), None), Err(ElfError::Place("ACCESS"))));
+    let at = place(&input, "checkpoint key:");
+    input[at + 31] = 1;
+    let key = Key::new([0x5a; 32]);
+    assert!(matches!(finish(&input, None, Some(&key)), Err(ElfError::Place("CHECKPOINT_KEY"))));
 }
 
 /// Offset of a program header.

@@ -15,6 +15,8 @@ mod host_key;
 #[cfg(feature = "vmm")]
 mod identity;
 mod jobs;
+#[cfg(feature = "vmm")]
+mod key;
 mod mode;
 #[cfg(feature = "vmm")]
 pub(crate) mod modes;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use image_builder::kernel::{self, Content};
+use image_builder::kernel::{self, CheckpointKey, Content};
 use image_builder::tools::{self, TABLE, Tool};
 use image_builder::workspace::Workspace;
 use image_builder::{Machine, machine::Builder, ports};
@@ -52,6 +52,14 @@ pub fn checked_image_without_host_key(apps: &str) -> PathBuf {
 /// When it cannot be built.
 pub fn image_for(apps: &str, operators: &Path) -> PathBuf {
     image_of(&Content { operators: Some(operators), ..Content::of(apps) })
+}
+
+/// The same with another key for checkpoints than the user's, or none.
+///
+/// # Panics
+/// When it cannot be built.
+pub fn image_with_checkpoint_key(apps: &str, checkpoint_key: CheckpointKey<'_>) -> PathBuf {
+    image_of(&Content { checkpoint_key, ..Content::of(apps) })
 }
 
 /// The same without a host key: a machine makes its own.

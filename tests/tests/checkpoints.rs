@@ -3,16 +3,29 @@
 
 use std::fs;
 use std::io::{Read, Write};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use image_builder::checkpoint as file;
+use checkpoint::{Content, Event, Key, PAGE, Reader, Stream};
+use image_builder::Machine;
+use image_builder::checkpoint::{self as file, Trust};
+use image_builder::control::{self, Keys};
+use image_builder::kernel::CheckpointKey;
 use tests::guest::{self, Guest, wait_until};
 use tests::operator::{DONE, FAILED, Operator, REFUSED};
-use tests::remote::{Place, checkpoint, client};
+use tests::remote::{Place, checkpoint, client, restore};
 
 /// Bytes that are put into the store, and those of a value.
 const FILLED: usize = 8 << 20;
 const VALUE: usize = 128 << 10;
+
+/// What `restore` says, which is refused.
+fn is_refused(guest: &Guest, from: &Path) -> String {
+    let (status, said) = restore(guest, from);
+    assert_eq!(status, Some(i32::from(FAILED)), "{said}");
+    guest.assert_serving();
+    said
+}
 
 fn free(operator: &Operator) -> u64 {
     operator.status()["memory"]["free"].as_u64().unwrap()
@@ -78,8 +91,8 @@ fn is_taken_under_load(cpus: u32) {
         assert!(said.contains("MiB of memory\n") && said.contains("stopped for"), "{said}");
         println!("{mode}, {cpus} CPUs: {}", said.lines().last().unwrap());
         drop(load);
-        let totals = file::verify(&place.0, None).unwrap();
-        assert!(totals.pages > (FILLED / checkpoint::PAGE) as u64, "{totals:?}");
+        let (totals, trust) = file::verify(&place.0, None).unwrap();
+        assert!(totals.pages > (FILLED / PAGE) as u64 && trust == Trust::Key, "{totals:?} {trust:?}");
         let header = file::inspect(&place.0, None).unwrap().manifest.header;
         assert_eq!((header.cpus, header.generation), (cpus, made));
         images.push(header.image);
@@ -159,4 +172,98 @@ fn fails_alone_where_there_is_no_room_for_copies() {
     assert!(said.contains("job 1 failed: ") && said.contains("there was no room for a copy"), "{said}");
     assert_eq!(operator.status()["mode"], "native");
     guest.assert_well();
+}
+
+/// Machines whose images differ in the key of their checkpoints alone: each goes on from its own, and from no other's.
+#[test]
+fn are_taken_from_who_has_the_key() {
+    let place = |name: &str| Place::new(&format!("key-{name}"));
+    let (mine, flipped, theirs, unkeyed, digits) =
+        (place("mine"), place("flipped"), place("theirs"), place("unkeyed"), place("digits"));
+    fs::write(&digits.0, "1f".repeat(32)).unwrap();
+    let machine = |key| Machine::builder().elf(&guest::image_with_checkpoint_key("kv,web", key));
+    let keys = [(CheckpointKey::Of(&digits.0), &theirs), (CheckpointKey::None, &unkeyed)];
+    for (key, place) in keys {
+        let guest = Guest::serving(machine(key));
+        let (status, said) = checkpoint(&guest, "checkpoint", &place.0);
+        assert_eq!(status, Some(0), "{said}");
+        let findings = Operator::of(&guest).tell("doctor").out;
+        let found = if key == CheckpointKey::None { "NOT OK  none" } else { "ok      the image's" };
+        assert!(findings.contains(&format!("checkpoint key  {found}")), "{findings}");
+    }
+    let guest = Guest::serving(machine(CheckpointKey::OfUser));
+    assert_eq!(guest.redis_cli(&["SET", "when", "before"]), "OK");
+    let (status, said) = checkpoint(&guest, "checkpoint", &mine.0);
+    assert_eq!(status, Some(0), "{said}");
+    assert_eq!(guest.redis_cli(&["SET", "when", "after"]), "OK");
+    let images = [&mine, &theirs, &unkeyed].map(|place| file::inspect(&place.0, None).unwrap());
+    assert_eq!(images.clone().map(|found| found.trust), [Trust::Key, Trust::Nothing, Trust::Checksums]);
+    assert!(images.iter().all(|found| found.manifest.header.image == images[0].manifest.header.image));
+    let other = file::key::read(&digits.0).unwrap();
+    assert_eq!(file::verify(&theirs.0, Some(&other)).unwrap().1, Trust::Key);
+
+    // In the middle of the pages.
+    let mut bytes = fs::read(&mine.0).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&flipped.0, bytes).unwrap();
+    for (from, why) in [
+        (&flipped, "(pages): tag"),
+        (&theirs, "header: key ID: made with another key"),
+        (&unkeyed, "header: flags: made without a key, where one is asked for"),
+    ] {
+        assert!(file::verify(&from.0, Some(&file::key::of_user().unwrap())).is_err());
+        let said = is_refused(&guest, &from.0);
+        assert!(said.contains(why), "{said}");
+    }
+    let keyless = Guest::serving(machine(CheckpointKey::None));
+    let said = is_refused(&keyless, &mine.0);
+    assert!(said.contains("header: flags: made with a key, and there is none here"), "{said}");
+
+    control::restore(&guest, &Keys::of_user().unwrap(), &mine.0, false).unwrap();
+    assert_eq!(guest.redis_cli(&["GET", "when"]), "before");
+    guest.assert_serving();
+}
+
+/// All pages of a checkpoint.
+fn pages(path: &Path, key: Key) -> Vec<u8> {
+    let bytes = fs::read(path).unwrap();
+    let mut stream = Stream::new(&bytes[..], Reader::new(Some(key))).unwrap();
+    let mut pages = Vec::new();
+    while let Some(event) = stream.event().unwrap() {
+        if let Event::Pages(found) = event {
+            for piece in found.pieces() {
+                if let Content::Pages(bytes) = piece.content {
+                    pages.extend_from_slice(bytes);
+                }
+            }
+        }
+    }
+    pages
+}
+
+/// A machine that has made and read checkpoints has no trace of their key in what it writes next.
+#[test]
+fn have_no_trace_of_their_key() {
+    let guest = Guest::serving(guest::machine().cpus(1));
+    let (first, second) = (Place::new("trace-first"), Place::new("trace-second"));
+    guest.redis_cli(&["SET", "word", "that is to be found"]);
+    assert_eq!(checkpoint(&guest, "checkpoint", &first.0).0, Some(0));
+    let bytes = fs::read(&first.0).unwrap();
+    fs::write(&first.0, &bytes[..bytes.len() - 1]).unwrap();
+    is_refused(&guest, &first.0);
+    assert_eq!(checkpoint(&guest, "checkpoint", &second.0).0, Some(0));
+    let key = file::key::of_user().unwrap();
+    let pages = pages(&second.0, key.clone());
+    let finds = |wanted: &[u8]| pages.windows(wanted.len()).any(|window| window == wanted);
+    assert!(finds(b"that is to be found"));
+    let derived = ["header", "chunk"]
+        .map(|what| blake3::derive_key(&format!("Quicksilver checkpoint 1: {what}"), key.bytes()));
+    for (secret, name) in [key.bytes(), &derived[0], &derived[1]].into_iter().zip(["key", "header", "chunk"])
+    {
+        // A register holds half of it.
+        for half in secret.chunks(16) {
+            assert!(!finds(half), "{name}");
+        }
+    }
 }

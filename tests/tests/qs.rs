@@ -3,7 +3,7 @@
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::Output;
+use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use ::slots::Slots;
@@ -25,9 +25,21 @@ impl User {
 
     /// Exit code, standard output, standard error.
     fn qs(&self, words: &[&str]) -> (i32, String, String) {
+        self.qs_with(words, |_| {})
+    }
+
+    /// The same with keys of his own, in `quicksilver` of his directory.
+    fn qs_with_own_keys(&self, words: &[&str]) -> (i32, String, String) {
+        self.qs_with(words, |command| {
+            command.env("XDG_DATA_HOME", &self.0);
+        })
+    }
+
+    fn qs_with(&self, words: &[&str], set: impl FnOnce(&mut Command)) -> (i32, String, String) {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
         let mut command = program::command(env!("CARGO"), Duration::from_secs(300));
         command.arg("qs").args(words).current_dir(root).env("XDG_RUNTIME_DIR", &self.0);
+        set(&mut command);
         let Output { status, stdout, stderr } = command.output().unwrap();
         let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
         (status.code().unwrap_or(-1), text(stdout), text(stderr))
@@ -175,7 +187,7 @@ fn checkpoints_are_looked_into_checked_and_merged() {
         std::fs::write(file(name), bytes).unwrap();
     }
     let said = |words: &[&str]| {
-        let (code, stdout, stderr) = user.qs(&[&["checkpoint"], words].concat());
+        let (code, stdout, stderr) = user.qs_with_own_keys(&[&["checkpoint"], words].concat());
         assert_eq!(code, 0, "{words:?}: {stderr}");
         (stdout, stderr)
     };
@@ -200,8 +212,13 @@ fn checkpoints_are_looked_into_checked_and_merged() {
     assert_eq!(object(&[&file("keyed"), "--key", &file("key")])["checked"], true);
     assert!(said(&["inspect", &file("keyed")]).1.contains("nothing of this is checked"));
 
-    assert!(said(&["verify", &file("base")]).0.contains("whole: 5 chunks, 1 pages, 1 zero"));
-    said(&["verify", &file("keyed"), "--key", &file("key")]);
+    let (out, err) = said(&["verify", &file("base")]);
+    assert!(
+        out.contains("whole: 5 chunks, 1 pages, 1 zero") && err.contains("forgery would not"),
+        "{out}{err}"
+    );
+    let (_, err) = said(&["verify", &file("keyed"), "--key", &file("key")]);
+    assert!(err.contains("made with the key in ") && err.contains("neither damaged nor forged"), "{err}");
     let merged = file("merged");
     said(&["merge", &file("base"), &file("next"), "-o", &merged]);
     assert_eq!(
@@ -217,8 +234,8 @@ fn checkpoints_are_looked_into_checked_and_merged() {
         (&["verify", &file("junk")], 1, "it ends after 4 bytes"),
         (&["inspect", &file("key")], 1, "header: magic"),
         (&["verify", &file("none")], 1, "No such file"),
-        (&["verify", &file("keyed")], 1, "made with a key, and none is given"),
-        (&["verify", &file("base"), "--key", &file("key")], 1, "made without a key, and one is given"),
+        (&["verify", &file("keyed")], 1, "made with a key, and there is none here"),
+        (&["verify", &file("base"), "--key", &file("key")], 1, "made without a key, where one is asked for"),
         (&["verify", &file("base"), "--key", &file("junk")], 1, "64 hexadecimal digits"),
         (&["merge", &file("base"), &file("next"), "-o", &merged], 1, "is there already"),
         (&["merge", &file("next"), &file("base"), "-o", &other], 1, "is incremental"),
@@ -229,7 +246,7 @@ fn checkpoints_are_looked_into_checked_and_merged() {
         (&["merge", &file("base"), &file("next")], 2, "--output"),
         (&["unmerge"], 2, "unmerge"),
     ] {
-        let (found, stdout, stderr) = user.qs(&[&["checkpoint"], words].concat());
+        let (found, stdout, stderr) = user.qs_with_own_keys(&[&["checkpoint"], words].concat());
         assert_eq!((found, stdout.as_str()), (code, ""), "{words:?}: {stderr}");
         assert!(stderr.contains(reason), "{words:?}: {stderr}");
     }
@@ -239,6 +256,22 @@ fn checkpoints_are_looked_into_checked_and_merged() {
         std::fs::read_dir(&user.0).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     left.sort();
     assert_eq!(left, ["base", "cut", "junk", "key", "keyed", "merged", "next"]);
+
+    // His own key is found where it is needed, and what was made with another is not his.
+    std::fs::create_dir(file("quicksilver")).unwrap();
+    std::fs::copy(file("key"), file("quicksilver/checkpoint.key")).unwrap();
+    let again = checkpoints::checkpoint(2, Some(1), &frames, Some(&key)).unwrap();
+    std::fs::write(file("again"), again).unwrap();
+    assert_eq!(object(&[&file("keyed")])["checked"], true);
+    assert_eq!(object(&[&file("base")])["keyed"], false);
+    assert!(said(&["verify", &file("keyed")]).1.contains("made with your key: neither damaged nor forged"));
+    said(&["merge", &file("keyed"), &file("again"), "-o", &other]);
+    assert!(said(&["verify", &other]).1.contains("made with your key"));
+    std::fs::write(file("quicksilver/checkpoint.key"), "cd".repeat(32)).unwrap();
+    assert!(said(&["inspect", &file("keyed")]).1.contains("not yours: nothing of this is checked"));
+    let (code, _, stderr) = user.qs_with_own_keys(&["checkpoint", "verify", &file("keyed")]);
+    assert_eq!((code, stderr.contains("made with another key")), (1, true), "{stderr}");
+    said(&["verify", &file("keyed"), "--key", &file("key")]);
 }
 
 /// `qs checkpoint` on the disk of a machine that has kept two, and on one that has kept none.

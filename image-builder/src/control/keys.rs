@@ -5,6 +5,7 @@
 //! | `id_ed25519`, `id_ed25519.pub` | our key pair, as OpenSSH's ssh-keygen makes it |
 //! | `host.key` | the seed of the host key of the machines built here, 64 hexadecimal digits |
 //! | `known_hosts` | that host key, as OpenSSH's ssh wants to know it |
+//! | `checkpoint.key` | the key of our machines' checkpoints: see [`crate::checkpoint::key`] |
 //!
 //! A machine that we have started tells its key on its serial line. That one is in a `known_hosts` beside the line's log.
 
@@ -76,7 +77,7 @@ pub struct Keys {
 impl Keys {
     /// This user's, made as far as there are none yet.
     pub fn of_user() -> Result<Self, KeyError> {
-        Self::in_directory(&directory(env::var_os("XDG_DATA_HOME"), env::var_os("HOME"))?)
+        Self::in_directory(&directory_of_user()?)
     }
 
     /// Those in a directory, made as far as there are none yet.
@@ -131,6 +132,11 @@ pub fn operators(path: &Path) -> Result<Vec<Operator>, KeyError> {
     Ok(access.map_err(|error| KeyError::Operators { path: path.to_owned(), error })?.operators)
 }
 
+/// Where this user's keys are, or will be.
+pub(crate) fn directory_of_user() -> Result<PathBuf, KeyError> {
+    directory(env::var_os("XDG_DATA_HOME"), env::var_os("HOME"))
+}
+
 fn directory(
     data: Option<std::ffi::OsString>,
     home: Option<std::ffi::OsString>,
@@ -143,7 +149,7 @@ fn directory(
 }
 
 /// The directories above are made for everybody, as usual; ours is for us.
-fn make(directory: &Path) -> io::Result<()> {
+pub(crate) fn make(directory: &Path) -> io::Result<()> {
     fs::create_dir_all(directory.parent().unwrap_or(directory))?;
     match DirBuilder::new().mode(0o700).create(directory) {
         Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error),
@@ -158,7 +164,11 @@ fn unique(path: &Path) -> PathBuf {
 }
 
 /// Writes a file under another name and puts it in its place by `put`.
-fn place(path: &Path, content: &[u8], put: impl FnOnce(&Path, &Path) -> io::Result<()>) -> io::Result<()> {
+pub(crate) fn place(
+    path: &Path,
+    content: &[u8],
+    put: impl FnOnce(&Path, &Path) -> io::Result<()>,
+) -> io::Result<()> {
     let new = unique(path);
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
     let placed = file.write_all(content).and_then(|()| file.sync_all()).and_then(|()| put(&new, path));
@@ -170,7 +180,7 @@ fn place(path: &Path, content: &[u8], put: impl FnOnce(&Path, &Path) -> io::Resu
 }
 
 /// Puts a file in its place, unless somebody was quicker: unlike a renamed file, a link never takes the place of another.
-fn link(new: &Path, path: &Path) -> io::Result<()> {
+pub(crate) fn link(new: &Path, path: &Path) -> io::Result<()> {
     match fs::hard_link(new, path) {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
         other => other,

@@ -102,6 +102,14 @@ ACCESS:
     .section .data, "aw"
     .quad 1
 
+    .section .facts, "aw"
+    .ascii "checkpoint key:"
+    .global CHECKPOINT_KEY
+    .type CHECKPOINT_KEY, @object
+CHECKPOINT_KEY:
+    .zero 32
+    .size CHECKPOINT_KEY, . - CHECKPOINT_KEY
+
     .section .bss, "aw", @nobits
     .balign 16
     .skip 4096

@@ -13,9 +13,9 @@ pub enum Error {
     Trailing,
     /// Written in another version.
     Version(u16),
-    /// It was made with a key, and none is given.
+    /// It was made with a key, and there is none here.
     KeyMissing,
-    /// It was made without a key, and one is given: whoever made it need not have that key.
+    /// It was made without a key, where one is asked for: whoever made it need not have that key.
     KeyUnwanted,
     /// It was made with another key.
     KeyOther,
@@ -73,8 +73,8 @@ impl fmt::Display for Error {
             Self::Truncated(bytes) => write!(f, "it ends after {bytes} bytes, before its last chunk does"),
             Self::Trailing => f.write_str("something follows its last chunk"),
             Self::Version(version) => write!(f, "header: version {version}, which is not known here"),
-            Self::KeyMissing => f.write_str("header: flags: made with a key, and none is given"),
-            Self::KeyUnwanted => f.write_str("header: flags: made without a key, and one is given"),
+            Self::KeyMissing => f.write_str("header: flags: made with a key, and there is none here"),
+            Self::KeyUnwanted => f.write_str("header: flags: made without a key, where one is asked for"),
             Self::KeyOther => f.write_str("header: key ID: made with another key"),
             Self::Header(field) => write!(f, "header: {field}"),
             Self::Chunk { number, kind: Some(kind), field } => write!(f, "chunk {number} ({kind}): {field}"),

@@ -3,6 +3,7 @@
 
 use super::jobs::belt::Outward;
 use super::jobs::{self, Cancelled, Follower, Handle};
+use super::key::key;
 use super::told::Told;
 use super::{changes, heir, identity, refuse};
 use crate::devices::{Held, Part};
@@ -204,7 +205,8 @@ fn take(
     let pages: u64 = frames.ranges().iter().map(|range| u64::from(range.count)).sum();
     let ranges = frames.ranges().to_vec();
     let sent = Sent { handle, belt, gathered: Vec::new(), bytes: 0 };
-    let mut writer = Writer::begin(sent, Manifest { header, features, map, cpus, frames }, None, CHUNK)?;
+    let manifest = Manifest { header, features, map, cpus, frames };
+    let mut writer = Writer::begin(sent, manifest, key().as_ref(), CHUNK)?;
     let mut progress = Told::new(handle, pages);
     for range in ranges {
         let mut first = range.first;

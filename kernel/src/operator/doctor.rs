@@ -35,9 +35,21 @@ fn findings() -> Vec<Finding> {
     };
     let health = drivers::entropy::health();
     let entropy = Finding { check: "entropy", ok: health.is_good(), detail: health.to_string() };
+    #[cfg(feature = "vmm")]
+    let key = Some(checkpoint_key());
+    #[cfg(not(feature = "vmm"))]
+    let key = None;
     let network = addressed("network", Network::Main);
     let control = Network::Control.is_running().then(|| addressed("control network", Network::Control));
-    [monitor, switch, entropy, network].into_iter().chain(control).collect()
+    [monitor, switch, entropy, network].into_iter().chain(control).chain(key).collect()
+}
+
+/// Whether others can make what this machine would go on from.
+#[cfg(feature = "vmm")]
+fn checkpoint_key() -> Finding {
+    let ok = super::key::key().is_some();
+    let detail = if ok { "the image's" } else { "none: whoever can write a checkpoint can forge it" };
+    Finding { check: "checkpoint key", ok, detail: detail.to_string() }
 }
 
 /// Whether a network has an address.

@@ -5,6 +5,7 @@ mod places;
 
 use super::jobs::belt::Inward;
 use super::jobs::{self, Cancelled, Follower, Handle};
+use super::key::key;
 use super::told::Told;
 use super::{heir, identity, refuse};
 use crate::devices::Part;
@@ -190,7 +191,7 @@ fn receive<S: Source>(
 where
     Fault: From<ReadError<S::Error>>,
 {
-    let mut stream = Stream::new(source, Reader::new(None))?;
+    let mut stream = Stream::new(source, Reader::new(key()))?;
     let Some(Event::Manifest(manifest)) = stream.event()? else {
         unreachable!("the first event of a checkpoint is its manifest");
     };

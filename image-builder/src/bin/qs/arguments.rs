@@ -13,7 +13,7 @@ use crate::checkpoint::CheckpointCommand;
 use crate::disk::DiskCommand;
 use crate::mode::UsageError;
 use image_builder::config::{Bochs, Config, ConfigError, CpuModel, Emulator, Forward};
-use image_builder::kernel::Content;
+use image_builder::kernel::{CheckpointKey, Content};
 use image_builder::{Accelerator, Boot, MachineType, Memory, Network, Nic, Vendor};
 
 #[derive(Debug, Parser)]
@@ -116,6 +116,13 @@ pub struct ContentOptions {
     /// says on its serial line which
     #[arg(long)]
     no_host_key: bool,
+    /// The key of the machines' checkpoints, 64 hexadecimal digits: they are made with it, and none without it is restored
+    /// [default: yours, made on first use]
+    #[arg(long, value_name = "FILE")]
+    checkpoint_key: Option<PathBuf>,
+    /// Leave that key out: whoever can write a checkpoint can forge it, and none made with a key is restored
+    #[arg(long, conflicts_with = "checkpoint_key")]
+    no_checkpoint_key: bool,
 }
 
 impl ContentOptions {
@@ -128,6 +135,11 @@ impl ContentOptions {
             bench: !self.without_bench,
             operators: self.authorized_keys.as_deref(),
             host_key: !self.no_host_key,
+            checkpoint_key: match &self.checkpoint_key {
+                Some(path) => CheckpointKey::Of(path),
+                None if self.no_checkpoint_key => CheckpointKey::None,
+                None => CheckpointKey::OfUser,
+            },
         }
     }
 }
@@ -257,7 +269,8 @@ pub struct RunOptions {
     #[command(flatten)]
     pub content: ContentOptions,
     /// Boot this ELF image instead of building one
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["files", "checked", "without_vmm", "without_bench"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["files", "checked", "without_vmm", "without_bench",
+        "checkpoint_key", "no_checkpoint_key"])]
     pub elf: Option<PathBuf>,
     /// Settings for the kernel's command line, such as "log=debug kv.maxmemory=64mb"
     #[arg(long, value_name = "KEY=VALUE...")]

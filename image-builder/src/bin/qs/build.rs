@@ -36,7 +36,7 @@ pub fn build(options: &BuildOptions) -> Result<ExitCode, Error> {
         let path = path.to_owned();
         |error| ImageError::Io { path, error }
     };
-    // What holds the host key is nobody else's, in whatever wrapping, and from the start: whoever writes it.
+    // What holds a secret key is nobody else's, in whatever wrapping, and from the start: whoever writes it.
     let permissions = fs::metadata(&built.elf).map_err(at(&built.elf))?.permissions();
     umask(Mode::from_raw_mode(0o777 & !permissions.mode()));
     match options.format {

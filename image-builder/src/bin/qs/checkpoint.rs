@@ -20,7 +20,8 @@ pub enum CheckpointCommand {
         /// Which one of those on the disk: latest, its number, or its ID
         #[arg(long, value_name = "WHICH", default_value = "latest")]
         checkpoint: Which,
-        /// The key that it was made with: 64 hexadecimal digits. Without it what is shown is not checked
+        /// The key that it has to be made with, 64 hexadecimal digits [default: yours, if it is made with one; where that is another, what
+        /// is shown is not checked]
         #[arg(long, value_name = "FILE")]
         key: Option<PathBuf>,
         /// Print one JSON object
@@ -34,7 +35,7 @@ pub enum CheckpointCommand {
         /// Which one of those on the disk: latest, its number, or its ID
         #[arg(long, value_name = "WHICH", default_value = "latest")]
         checkpoint: Which,
-        /// The key that it has to be made with: 64 hexadecimal digits
+        /// The key that it has to be made with, 64 hexadecimal digits [default: yours, if it is made with one]
         #[arg(long, value_name = "FILE")]
         key: Option<PathBuf>,
     },
@@ -55,7 +56,7 @@ pub enum CheckpointCommand {
         /// Where to put it; a file that is there is left alone
         #[arg(short, long, value_name = "FILE")]
         output: PathBuf,
-        /// The key that all of them are made with: 64 hexadecimal digits
+        /// The key that all of them have to be made with, 64 hexadecimal digits [default: yours, if they are made with one]
         #[arg(long, value_name = "FILE")]
         key: Option<PathBuf>,
     },
@@ -64,17 +65,15 @@ pub enum CheckpointCommand {
 pub fn checkpoint(command: &CheckpointCommand) -> Result<ExitCode, Error> {
     match command {
         CheckpointCommand::Inspect { file, checkpoint, key, json } => {
-            let inspection = files::inspect_one(file, *checkpoint, read(key.as_deref())?)?;
+            let inspection = files::inspect_one(file, *checkpoint, named(key.as_deref())?.as_ref())?;
             if inspection.trust == Trust::Nothing {
-                output::progress("it was made with a key, which is not given: nothing of this is checked");
+                tell(inspection.trust, key.as_deref());
             }
             if *json { output::data(object(&inspection)) } else { show(&inspection) }
         }
         CheckpointCommand::Verify { file, checkpoint, key } => {
-            let totals = files::verify_one(file, *checkpoint, read(key.as_deref())?)?;
-            if key.is_none() {
-                output::progress("it was made without a key: damage would be noticed, forgery would not");
-            }
+            let (totals, trust) = files::verify_one(file, *checkpoint, named(key.as_deref())?.as_ref())?;
+            tell(trust, key.as_deref());
             let (chunks, pages, zero) = (totals.chunks, totals.pages, totals.zero);
             output::data(format_args!(
                 "{}: whole: {chunks} chunks, {pages} pages, {zero} zero",
@@ -84,7 +83,8 @@ pub fn checkpoint(command: &CheckpointCommand) -> Result<ExitCode, Error> {
         CheckpointCommand::List { disk, json } => list(disk, *json)?,
         CheckpointCommand::Merge { base, increments, output: to, key } => {
             let inputs = [std::slice::from_ref(base), increments].concat();
-            let totals = files::merge(&inputs, to, read(key.as_deref())?.as_ref())?;
+            let (totals, trust) = files::merge(&inputs, to, named(key.as_deref())?.as_ref())?;
+            tell(trust, key.as_deref());
             let (count, pages, zero) = (inputs.len(), totals.pages, totals.zero);
             output::progress(format_args!("{count} checkpoints are one: {pages} pages, {zero} zero"));
             output::data(to.display());
@@ -112,8 +112,27 @@ fn list(disk: &Path, json: bool) -> Result<(), CheckpointError> {
     Ok(())
 }
 
-fn read(key: Option<&Path>) -> Result<Option<Key>, CheckpointError> {
-    key.map(files::key).transpose()
+fn named(key: Option<&Path>) -> Result<Option<Key>, CheckpointError> {
+    key.map(files::key::read).transpose()
+}
+
+/// Says what the tags have proved.
+fn tell(trust: Trust, named: Option<&Path>) {
+    match (trust, named) {
+        (Trust::Key, Some(path)) => {
+            output::progress(format_args!(
+                "made with the key in {}: neither damaged nor forged",
+                path.display()
+            ));
+        }
+        (Trust::Key, None) => output::progress("made with your key: neither damaged nor forged"),
+        (Trust::Checksums, _) => {
+            output::progress("made without a key: damage would be noticed, forgery would not");
+        }
+        (Trust::Nothing, _) => {
+            output::progress("made with a key that is not yours: nothing of this is checked")
+        }
+    }
 }
 
 fn hex(bytes: &[u8]) -> String {
