@@ -1,6 +1,6 @@
 //! The store while a checkpoint of its machine drains to the host, and before and after; and the stop in instructions.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::Stdio;
@@ -54,13 +54,17 @@ pub(super) fn measure(bench: &Bench<'_>, record: &mut Record) -> Result<(), Benc
     let mut rows = Rows::new(data);
     for _ in 0..ROUNDS {
         let free = free(&operator)?;
+        let to = bench.directory().join("checkpoint.qsc");
         let calm = Duration::from_secs(if bench.plan.quick { 3 } else { 10 });
         let (answers, made, end) = under(address, keys, |begin| {
             thread::sleep(calm);
-            let made = checkpoint(&system, &bench.directory().join("checkpoint.qsc"), begin)?;
+            let made = checkpoint(&system, &to, begin)?;
             thread::sleep(calm);
             Ok((made, begin.elapsed()))
         })?;
+        // Not while others ask: it takes the host's time.
+        file::verify(&to, None).map_err(Error::from)?;
+        fs::remove_file(&to)?;
         let phase = |from, to| Phase::of(&answers, from, to).ok_or(BenchError::Figures("the clients"));
         // Not the first second: what is measured is not how connections are opened.
         let phases = [phase(calm / 5, made.asked)?, phase(made.frozen, made.ended)?, phase(made.ended, end)?];
@@ -154,7 +158,7 @@ fn free(operator: &Operator) -> Result<u64, BenchError> {
     status["memory"]["free"].as_u64().ok_or(BenchError::Figures("the machine's status"))
 }
 
-/// Has the machine write a checkpoint into a file, which is looked at and removed.
+/// Has the machine write a checkpoint into a file.
 fn checkpoint(system: &System, to: &Path, begin: Instant) -> Result<Made, BenchError> {
     let unclear = || BenchError::Figures("the checkpoint");
     let target = Target { address: system.address(22)?.to_string(), serial: None };
@@ -174,8 +178,6 @@ fn checkpoint(system: &System, to: &Path, begin: Instant) -> Result<Made, BenchE
     if !status.success() {
         return Err(BenchError::Inside(format!("checkpoint: {last}")));
     }
-    file::verify(to, None).map_err(Error::from)?;
-    std::fs::remove_file(to)?;
     // N bytes: N pages, N more are zero; stopped for N ns
     let numbers = last.split(|letter: char| !letter.is_ascii_digit()).filter_map(|word| word.parse().ok());
     let [bytes, _, _, stop] = *numbers.collect::<Vec<u64>>() else { return Err(unclear()) };

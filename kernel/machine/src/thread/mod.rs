@@ -29,7 +29,7 @@ use core::task::{Context, Poll, Waker};
 pub enum Priority {
     /// What is done for strangers. Where the others leave nothing, half a per cent of a CPU.
     Low,
-    /// Work that has to come to an end. Where the others leave nothing, a fifth of a CPU.
+    /// Work that has to come to an end. Where the others leave nothing, an eighth of a CPU.
     Background,
     /// Applications.
     Normal,

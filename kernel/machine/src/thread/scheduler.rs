@@ -33,9 +33,9 @@ struct Share {
     glimpse: u64,
 }
 
-/// By [`Priority`]: a two-hundredth for the low, in pieces too short to be felt, and a fifth for the background.
+/// By [`Priority`]: a two-hundredth for the low, in pieces too short to be felt, and an eighth for the background.
 const SHARES: [Share; NORMAL] =
-    [Share { patience: 20_000_000, glimpse: 100_000 }, Share { patience: 2_000_000, glimpse: 500_000 }];
+    [Share { patience: 20_000_000, glimpse: 100_000 }, Share { patience: 3_500_000, glimpse: 500_000 }];
 /// A bit for each priority whose threads are lifted.
 const LIFTED: u8 = (1 << NORMAL) - 1;
 
