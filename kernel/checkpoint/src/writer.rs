@@ -18,9 +18,6 @@ pub const MIN_CHUNK: usize = 32 * 1024;
 
 const _: () = assert!(MAX_REGIONS * 24 <= MIN_CHUNK && CPU_RECORD + MAX_CPU_STATE <= MIN_CHUNK);
 
-/// Bytes at the beginning and in the middle of a large chunk: where less than a sixteenth of either can be saved, it is not compressed.
-const PROBE: usize = 8 * 1024;
-
 /// Runs that are gathered for one chunk.
 const RUNS: usize = 1024;
 
@@ -209,14 +206,8 @@ impl<S: Sink> Writer<S> {
     /// Writes a chunk of the raw bytes.
     fn put(&mut self, kind: Kind) -> Result<(), WriteError<S::Error>> {
         let raw = &self.raw[..];
-        let mut compressed = |raw: &[u8]| {
-            compress_into_with_table(raw, &mut self.stored, &mut self.table)
-                .expect("there is room for what can't be compressed")
-        };
-        // What can't be compressed costs as much as what can, and has nothing for it.
-        let mut probes = [0, raw.len() / 2].into_iter().filter_map(|at| raw.get(at..at + PROBE));
-        let is_worth_it = raw.len() < 4 * PROBE || probes.any(|probe| compressed(probe) < PROBE - PROBE / 16);
-        let length = if is_worth_it { compressed(raw) } else { raw.len() };
+        let length = compress_into_with_table(raw, &mut self.stored, &mut self.table)
+            .expect("there is room for what can't be compressed");
         let stored = if length < raw.len() { &self.stored[..length] } else { raw };
         let head = Head { number: self.totals.chunks, kind, raw: raw.len(), stored: stored.len() }.encode();
         let tag = self.seal.of_chunk(&head, stored);
