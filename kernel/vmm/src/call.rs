@@ -1,6 +1,8 @@
 //! Hypercalls: what the system asks of the VMM beneath it. Numbers in RAX, arguments in RDI and RDX; the answer's [`Status`]
 //! comes in RAX, a value in RDX. All else is unchanged.
 
+pub use crate::memory::TOLD;
+
 /// A hypercall's number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u64)]
@@ -43,13 +45,20 @@ pub enum Call {
     /// room. The value is how far that was done: the rest wants another call.
     Pass = 13,
     /// Ends the snapshot, or what was prepared for one; donated memory is the system's again. The value is 1 while another call is
-    /// needed, else 0.
+    /// needed, else 0. RDI other than 0 in the first one: what is written is still recorded, if it was ([`Call::Record`]).
     Thaw = 14,
     /// Puts a received system in the place of the running one, by the plan (RDI: address of its head; see
     /// [`takeover`](crate::takeover)). Every CPU makes this call, interrupts off, with nothing else that writes memory. It returns only
     /// where it fails, with nothing changed; else each CPU goes on in the new system. [`Status::BadArgument`]: the plan or a state
     /// breaks a rule. [`Status::Alone`]: not all came. Not while a snapshot is held.
     Restore = 15,
+    /// Has what is written from the next freeze on recorded, until a [`Call::Thaw`] that does not keep the record, a freeze without this
+    /// call before it, guest mode's end, or a restore. Costs an exit for each page that is written, once after each freeze.
+    Record = 16,
+    /// Tells what was written between the freeze before this one, if it was recorded from there, and this one: a bit for each of
+    /// [`TOLD`] frames from an address on (RDI, a multiple of as many), in ascending order, goes to the beginning of a page of exempt memory
+    /// (RDX). RAM only; the value is how many. [`Status::Nothing`]: it was not recorded.
+    Written = 17,
 }
 
 /// The most bytes that one [`Call::Donate`] or [`Call::Exempt`] names.
@@ -59,11 +68,11 @@ pub const MOST_NAMED: u64 = 1 << 30;
 pub const MOST_FETCHED: u64 = 32;
 
 /// What [`Call::Version`] returns: this interface.
-pub const VERSION: u64 = 3;
+pub const VERSION: u64 = 4;
 
 impl Call {
     /// All of them, by number.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 18] = [
         Self::Version,
         Self::Leave,
         Self::Exits,
@@ -80,6 +89,8 @@ impl Call {
         Self::Pass,
         Self::Thaw,
         Self::Restore,
+        Self::Record,
+        Self::Written,
     ];
 }
 

@@ -1,7 +1,9 @@
 //! The system's memory as the VMM gives it: nested tables, the sink, and the snapshot over it all.
 
 use crate::frozen::{Frozen, FrozenError, Pages, Span, SpanError, Stage};
-use crate::nested::{Format, Leaf, LongMode, MapError, MemoryType, Resolution, Rights, Size, Tables, Tree};
+use crate::nested::{
+    ENTRIES, Format, Leaf, LongMode, MapError, MemoryType, Resolution, Rights, Size, Tables, Tree,
+};
 use crate::takeover::Plan;
 use core::ops::Range;
 
@@ -9,6 +11,8 @@ use core::ops::Range;
 pub const PAGE: u64 = 4096;
 /// How many tables a call looks at while write permission is given back.
 const THAW_STEPS: u32 = 8;
+/// Frames that [`Memory::written`] tells of at a time: what as many tables map as are looked at for a thaw.
+pub const TOLD: u64 = THAW_STEPS as u64 * ENTRIES as u64;
 /// How many donated spans a call gives back.
 const RETURN_STEPS: usize = 8;
 
@@ -87,6 +91,8 @@ pub struct Memory<F: Format, T> {
     pub frozen: Frozen,
     /// Where giving write permission back goes on.
     cursor: Option<u64>,
+    /// What is written from the next freeze on is to be recorded.
+    record: bool,
     /// There may be something to settle: split leaves, named memory.
     unsettled: bool,
 }
@@ -95,7 +101,18 @@ impl<F: Format, T: Tables + Pages> Memory<F, T> {
     /// Tables with a sink page.
     pub fn new(tree: Tree<F>, host: Tree<LongMode>, tables: T, sink: u64, frozen: Frozen) -> Self {
         let ram = Span::default();
-        Self { tree, host, ram, tables, sink, sunk: None, frozen, cursor: None, unsettled: false }
+        Self {
+            tree,
+            host,
+            ram,
+            tables,
+            sink,
+            sunk: None,
+            frozen,
+            cursor: None,
+            record: false,
+            unsettled: false,
+        }
     }
 
     /// Lets one page of the reserve lead to the sink, and no other any more. False if the tables are used up.
@@ -144,7 +161,7 @@ impl<F: Format, T: Tables + Pages> Memory<F, T> {
     /// Answers a write fault at a guest-physical address, after the page was kept for the snapshot, if there is one.
     #[inline]
     pub fn resolve_write(&mut self, address: u64) -> Resolution {
-        if self.frozen.stage() == Stage::Idle {
+        if self.frozen.stage() == Stage::Idle && !self.tree.is_recording() {
             return self.tree.resolve_write(&mut self.tables, address);
         }
         self.resolve_frozen(address)
@@ -152,6 +169,7 @@ impl<F: Format, T: Tables + Pages> Memory<F, T> {
 
     fn resolve_frozen(&mut self, address: u64) -> Resolution {
         let Self { tree, host, tables, frozen, ram, .. } = self;
+        let recorded = tree.is_recording();
         // A page that another CPU has written meanwhile is not kept a second time, with another content.
         let answer = tree.resolve_block(tables, address, |tables| {
             if !(ram.start..ram.end).contains(&address) {
@@ -162,7 +180,7 @@ impl<F: Format, T: Tables + Pages> Memory<F, T> {
                     None => return host.hole(tables, address).unwrap_or(Size::Page),
                 }
             }
-            frozen.keep(tables, address)
+            frozen.keep(tables, address, recorded)
         });
         if let Resolution::Dry { .. } = answer {
             frozen.spoil();
@@ -218,6 +236,19 @@ impl<F: Format, T: Tables + Pages> Memory<F, T> {
         Ok(self.frozen.exempt.insert(span)?)
     }
 
+    /// Has what is written from the next freeze on recorded, for the freeze after it. The record ends with [`Memory::thaw`] unless that
+    /// keeps it, on the bare machine, and when another system takes over.
+    ///
+    /// # Errors
+    /// [`MemoryError::Busy`].
+    pub fn record(&mut self) -> Result<(), MemoryError> {
+        if self.frozen.stage() != Stage::Idle {
+            return Err(MemoryError::Busy);
+        }
+        self.record = true;
+        Ok(())
+    }
+
     /// Freezes: all CPUs stand still in the VMM, and flush before they go on.
     ///
     /// # Errors
@@ -228,12 +259,17 @@ impl<F: Format, T: Tables + Pages> Memory<F, T> {
         }
         self.unsettled = true;
         self.frozen.begin();
+        self.tree.turn(core::mem::take(&mut self.record));
         self.tree.protect_all(&mut self.tables);
         Ok(())
     }
 
     /// Puts the pages of another system in their places: all CPUs stand still in the VMM, and flush before they go on.
     pub fn take_over(&mut self, plan: Plan) {
+        // What was written before is of a system that is gone.
+        if self.tree.is_recording() {
+            self.forget();
+        }
         plan.carry_out(&mut self.tables);
     }
 
@@ -269,15 +305,55 @@ impl<F: Format, T: Tables + Pages> Memory<F, T> {
         Ok(self.frozen.pass(&mut self.tables, to)?)
     }
 
+    /// Tells which of the [`TOLD`] frames from `start` on, a multiple of as many, were RAM that could be written between the freeze before
+    /// this one and this one: a bit for each, ascending, at the beginning of a page of exempt memory. Returns how many.
+    ///
+    /// # Errors
+    /// [`MemoryError::None`]: no snapshot, or it was not recorded. [`MemoryError::Spoilt`], [`MemoryError::Range`].
+    pub fn written(&mut self, start: u64, to: Span) -> Result<u64, MemoryError> {
+        self.frozen.check()?;
+        if !self.tree.can_tell() {
+            return Err(MemoryError::None);
+        }
+        if !start.is_multiple_of(TOLD * PAGE) || !self.frozen.exempt.contains(to) {
+            return Err(MemoryError::Range);
+        }
+        let range = start..start.checked_add(TOLD * PAGE).ok_or(MemoryError::Range)?;
+        let (mut bits, mut ram) = ([0u64; TOLD as usize / 64], Span::default());
+        self.tree.written(&self.tables, &range, &mut |address, size| {
+            let end = (address + size.bytes()).min(range.end);
+            for page in (address.max(start)..end).step_by(PAGE as usize) {
+                if !(ram.start..ram.end).contains(&page) {
+                    match self.host.translate(&self.tables, page) {
+                        Some(leaf) if is_ram(leaf) => ram = around(page, leaf),
+                        _ => continue,
+                    }
+                }
+                let bit = (page - start) / PAGE;
+                bits[bit as usize / 64] |= 1 << (bit % 64);
+            }
+        });
+        for (word, at) in bits.iter().zip((to.start..).step_by(8)) {
+            self.tables.set_word(at, *word);
+        }
+        Ok(bits.iter().map(|word| u64::from(word.count_ones())).sum())
+    }
+
     /// Ends the snapshot, or what was prepared for one: gives write permission and donated memory back, a part each call. Whether more
-    /// is left.
-    pub fn thaw(&mut self) -> bool {
+    /// is left. `keep`: what is written is still recorded, where it is, so write permission is not given back but at first writes.
+    pub fn thaw(&mut self, keep: bool) -> bool {
         match self.frozen.stage() {
             Stage::Frozen => {
                 self.frozen.end();
-                self.cursor = Some(0);
+                if !(keep && self.tree.is_recording()) {
+                    self.tree.forget();
+                    self.cursor = Some(0);
+                }
             }
-            Stage::Idle => self.frozen.end(),
+            Stage::Idle => {
+                self.record = false;
+                self.frozen.end();
+            }
             Stage::Thawing => {}
         }
         if let Some(from) = self.cursor {
@@ -295,13 +371,21 @@ impl<F: Format, T: Tables + Pages> Memory<F, T> {
         true
     }
 
+    /// Ends the snapshot, if there is one, and the record.
+    fn forget(&mut self) {
+        if self.tree.forget() {
+            self.cursor = Some(0);
+        }
+        while self.thaw(false) {}
+    }
+
     /// On the bare machine, where nobody walks the tree: ends what would only hold in guest mode, and joins what was split.
     /// Returns how many tables are free again.
     pub fn settle(&mut self) -> u64 {
         if !core::mem::take(&mut self.unsettled) {
             return 0;
         }
-        while self.thaw() {}
+        self.forget();
         self.guard_sunk();
         self.tree.merge(&mut self.tables)
     }

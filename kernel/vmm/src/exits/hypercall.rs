@@ -69,9 +69,14 @@ pub(super) fn handle<V: Vcpu, F: Format, T: Tables + Pages>(
             Err(error) => answer(vcpu, status(Err(error)), 0),
         },
         Some(Call::Thaw) => {
-            let more = shared.memory.lock().thaw();
+            let more = shared.memory.lock().thaw(first != 0);
             answer(vcpu, Status::Done, more.into())
         }
+        Some(Call::Record) => answer(vcpu, status(shared.memory.lock().record()), 0),
+        Some(Call::Written) => match snapshot::written(shared, first, second) {
+            Ok(frames) => answer(vcpu, Status::Done, frames),
+            Err(error) => answer(vcpu, status(Err(error)), 0),
+        },
         Some(Call::Restore) => restore::restore(vcpu, shared, platform, first),
         Some(Call::Version | Call::Leave) | None => answer(vcpu, Status::Unknown, 0),
     }

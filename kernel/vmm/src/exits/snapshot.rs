@@ -86,6 +86,16 @@ pub(super) fn fetch_state<F: Format, T: Tables + Pages>(
     shared.memory.lock().fetch_state(&state, Span { start: range.start, end: range.end })
 }
 
+/// Tells what was written before the freeze.
+pub(super) fn written<F: Format, T: Tables + Pages>(
+    shared: &Shared<F, T>,
+    start: u64,
+    to: u64,
+) -> Result<u64, MemoryError> {
+    let range = pages_of_memory(shared, to, PAGE)?;
+    shared.memory.lock().written(start, Span { start: range.start, end: range.end })
+}
+
 /// Moves the mark of what was sent.
 pub(super) fn pass<F: Format, T: Tables + Pages>(shared: &Shared<F, T>, to: u64) -> Result<u64, MemoryError> {
     if !to.is_multiple_of(PAGE) || to > shared.bounds.memory_end.next_multiple_of(PAGE) {

@@ -1,5 +1,6 @@
 //! The handlers over a guest of plain memory.
 
+mod record;
 mod restore;
 mod snapshot;
 mod vmx;

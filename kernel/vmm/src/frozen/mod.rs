@@ -128,16 +128,16 @@ impl Frozen {
     }
 
     /// Keeps what the page at `address` holds, before its first write since the freeze: RAM, not written since. Returns how
-    /// much around it may be written from now on.
+    /// much around it may be written from now on; `recorded`: what may be written counts as written, so not more than has to be.
     #[inline]
-    pub fn keep(&mut self, pages: &mut impl Pages, address: u64) -> Size {
+    pub fn keep(&mut self, pages: &mut impl Pages, address: u64, recorded: bool) -> Size {
         if self.stage != Stage::Frozen || self.spoilt {
-            return Size::Huge;
+            return if recorded { Size::Page } else { Size::Huge };
         }
         let page = address & !(PAGE - 1);
         let start = address & !(BLOCK - 1);
         if page < self.mark {
-            return if start + BLOCK <= self.mark { Size::Large } else { Size::Page };
+            return if start + BLOCK <= self.mark && !recorded { Size::Large } else { Size::Page };
         }
         if self.exempt.contains(Span { start: page, end: page + PAGE }) {
             let block = Span { start, end: start + BLOCK };

@@ -77,7 +77,7 @@ fn what_is_kept_is_what_was_there() {
     let (mut frozen, mut ram) = (frozen(0), Ram::default());
     ram.set_word(0x10_0008, 1);
     ram.set_word(0x10_1008, 2);
-    assert_eq!(frozen.keep(&mut ram, 0x10_0234), Size::Page);
+    assert_eq!(frozen.keep(&mut ram, 0x10_0234, false), Size::Page);
     ram.set_word(0x10_0008, 7);
     assert_eq!(fetched(&frozen, &mut ram, 0x10_0000), Ok(1));
     assert_eq!(fetched(&frozen, &mut ram, 0x10_1000), Ok(2));
@@ -85,14 +85,14 @@ fn what_is_kept_is_what_was_there() {
     frozen.fetch(&mut ram, span(0x10_0000, 2), BUFFER.start + PAGE).unwrap();
     assert_eq!([PAGE, 2 * PAGE].map(|at| ram.word(BUFFER.start + at + 8)), [1, 2]);
     frozen.end();
-    assert_eq!(frozen.keep(&mut ram, 0x10_1000), Size::Huge);
+    assert_eq!(frozen.keep(&mut ram, 0x10_1000, false), Size::Huge);
     assert_eq!(fetched(&frozen, &mut ram, 0x10_0000), Err(FrozenError::Stage));
 }
 
 #[test]
 fn what_is_exempt_or_sent_is_not_kept() {
     let (mut frozen, mut ram) = (frozen(8), Ram::default());
-    assert_eq!(frozen.keep(&mut ram, BUFFER.start + 5), Size::Large);
+    assert_eq!(frozen.keep(&mut ram, BUFFER.start + 5, false), Size::Large);
     for absent in [BUFFER.start, DONATED, DONATED + 7 * PAGE] {
         assert_eq!(fetched(&frozen, &mut ram, absent), Err(FrozenError::Absent));
     }
@@ -102,8 +102,8 @@ fn what_is_exempt_or_sent_is_not_kept() {
     assert_eq!(frozen.fetch(&mut ram, span(0x10_0000, 2), BUFFER.end - PAGE), Err(FrozenError::Absent));
     assert_eq!(frozen.pass(&mut ram, 0x30_1000), Ok(0x30_1000));
     assert_eq!(fetched(&frozen, &mut ram, 0x30_0000), Err(FrozenError::Absent));
-    assert_eq!(frozen.keep(&mut ram, 0x1f_ffff), Size::Large);
-    assert_eq!(frozen.keep(&mut ram, 0x30_0fff), Size::Page);
+    assert_eq!(frozen.keep(&mut ram, 0x1f_ffff, false), Size::Large);
+    assert_eq!(frozen.keep(&mut ram, 0x30_0fff, false), Size::Page);
     assert_eq!(frozen.pass(&mut ram, 0x30_0000), Err(FrozenError::Absent));
     assert_eq!(fetched(&frozen, &mut ram, 0x30_1000), Ok(0));
 }
@@ -113,12 +113,12 @@ fn without_room_it_is_spoilt_and_nothing_is_touched_any_more() {
     let (mut frozen, mut ram) = (frozen(0), Ram::default());
     // Three pages of index, five copies.
     for page in 0..5 {
-        assert_eq!(frozen.keep(&mut ram, page * PAGE), Size::Page);
+        assert_eq!(frozen.keep(&mut ram, page * PAGE, false), Size::Page);
     }
     assert_eq!(frozen.check(), Ok(()));
-    assert_eq!(frozen.keep(&mut ram, 6 * PAGE), Size::Huge);
+    assert_eq!(frozen.keep(&mut ram, 6 * PAGE, false), Size::Huge);
     let before = ram.words.clone();
-    assert_eq!(frozen.keep(&mut ram, 7 * PAGE), Size::Huge);
+    assert_eq!(frozen.keep(&mut ram, 7 * PAGE, false), Size::Huge);
     assert_eq!(fetched(&frozen, &mut ram, 0), Err(FrozenError::Spoilt));
     assert_eq!(frozen.pass(&mut ram, PAGE), Err(FrozenError::Spoilt));
     assert_eq!(ram.words, before);
@@ -126,7 +126,7 @@ fn without_room_it_is_spoilt_and_nothing_is_touched_any_more() {
     frozen.end();
     frozen.over();
     frozen.begin();
-    assert!((0..5).all(|page| frozen.keep(&mut ram, page * PAGE) == Size::Page));
+    assert!((0..5).all(|page| frozen.keep(&mut ram, page * PAGE, false) == Size::Page));
 }
 
 /// What was sent makes room: more is written than there is room for at once.
@@ -135,14 +135,14 @@ fn copies_that_were_sent_are_used_again() {
     let (mut frozen, mut ram) = (frozen(0), Ram::default());
     for page in 0..2000 {
         ram.set_word(page * PAGE + 8, page);
-        assert_eq!(frozen.keep(&mut ram, page * PAGE), Size::Page);
+        assert_eq!(frozen.keep(&mut ram, page * PAGE, false), Size::Page);
         ram.set_word(page * PAGE + 8, !0);
         assert_eq!(fetched(&frozen, &mut ram, page * PAGE), Ok(page));
         assert_eq!(frozen.pass(&mut ram, (page + 1) * PAGE), Ok((page + 1) * PAGE));
     }
     // A call passes so much and no more.
     for block in 0..2 {
-        frozen.keep(&mut ram, 0x100_0000 + block * BLOCK);
+        frozen.keep(&mut ram, 0x100_0000 + block * BLOCK, false);
     }
     let (mut calls, mut mark) = (0, 0);
     while mark < 1 << 39 {
@@ -227,7 +227,7 @@ proptest! {
             let frame = frames[place];
             match what {
                 0 | 1 if written.insert(frame) => {
-                    let block = frozen.keep(&mut ram, frame);
+                    let block = frozen.keep(&mut ram, frame, false);
                     prop_assert!(block == Size::Page || frame < mark || frozen.check().is_err());
                     ram.set_word(frame + 8, 7);
                 }

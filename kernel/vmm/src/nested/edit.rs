@@ -46,9 +46,9 @@ impl<F: Format> Tree<F> {
         }
         let mut table = self.root;
         for level in (1..=ROOT_LEVEL).rev() {
-            table = Self::descend(tables, table, super::index(page, level), level)?;
+            table = self.descend(tables, table, super::index(page, level), level)?;
         }
-        let leaf = F::leaf(frame, Size::Page, rights, kind);
+        let leaf = self.leaf(frame, Size::Page, rights, kind);
         tables.entry(table, super::index(page, 0)).store(leaf, Ordering::Release);
         Ok(())
     }
@@ -75,11 +75,11 @@ impl<F: Format> Tree<F> {
             let whole = range.start <= start && end <= range.end;
             match Size::at(level).filter(|size| whole && !links && *size <= self.largest) {
                 Some(size) => {
-                    let leaf = F::leaf(start, size, rights, kind);
+                    let leaf = self.leaf(start, size, rights, kind);
                     tables.entry(table, index).store(leaf, Ordering::Release);
                 }
                 None => {
-                    let lower = Self::descend(tables, table, index, level)?;
+                    let lower = self.descend(tables, table, index, level)?;
                     self.map_level(tables, lower, level - 1, start, range, rights, kind)?;
                 }
             }
@@ -87,18 +87,30 @@ impl<F: Format> Tree<F> {
         Ok(())
     }
 
+    /// A new leaf: where it may be written without a fault, it counts as written.
+    fn leaf(&self, address: u64, size: Size, rights: Rights, kind: MemoryType) -> u64 {
+        let leaf = F::leaf(address, size, rights, kind);
+        if rights.write { self.granted(leaf) } else { leaf }
+    }
+
     /// The table below an entry of a table of `level`, which is above 0: the linked one, a split leaf's, or a new empty one.
-    fn descend<T: Tables>(tables: &mut T, table: u64, index: usize, level: u32) -> Result<u64, MapError> {
+    fn descend<T: Tables>(
+        &self,
+        tables: &mut T,
+        table: u64,
+        index: usize,
+        level: u32,
+    ) -> Result<u64, MapError> {
         let entry = tables.entry(table, index).load(Ordering::Relaxed);
         if !F::is_present(entry) {
             let (lower, entries) = tables.take().ok_or(MapError::Dry)?;
             entries.fill(0);
-            tables.entry(table, index).store(F::table(lower), Ordering::Release);
+            tables.entry(table, index).store(self.link(lower, 0), Ordering::Release);
             return Ok(lower);
         }
         match Size::at(level) {
-            Some(size) if F::is_leaf(entry, size) => Self::split(tables, table, index, size),
-            _ => Ok(Self::open(tables, table, index, entry)),
+            Some(size) if F::is_leaf(entry, size) => self.split(tables, table, index, size),
+            _ => Ok(self.open(tables, table, index, entry)),
         }
     }
 
@@ -124,7 +136,11 @@ impl<F: Format> Tree<F> {
     ) -> Result<(), MapError> {
         self.update(tables, range, |entry| {
             let changed = F::with_rights(entry, rights);
-            if F::is_watched(entry) { F::without_write(changed) } else { changed }
+            match F::is_watched(entry) {
+                true => F::without_write(changed),
+                false if rights.write => self.granted(changed),
+                false => changed,
+            }
         })
     }
 
@@ -145,7 +161,7 @@ impl<F: Format> Tree<F> {
     /// # Errors
     /// [`MapError::Range`]. [`MapError::Dry`]: nothing has changed; for a range that was watched at once it cannot happen.
     pub fn unwatch<T: Tables>(&self, tables: &mut T, range: Range<u64>) -> Result<(), MapError> {
-        self.update(tables, range, Self::unwatched)
+        self.update(tables, range, |entry| self.unwatched(entry))
     }
 
     /// Changes every leaf in `range`, after splitting those that lie across its ends and would change.
@@ -171,7 +187,7 @@ impl<F: Format> Tree<F> {
                     slot.store(new, Ordering::Release);
                 }
             } else {
-                Self::open(tables, visit.table, visit.index, entry);
+                self.open(tables, visit.table, visit.index, entry);
             }
         });
         Ok(())
@@ -192,7 +208,7 @@ impl<F: Format> Tree<F> {
             if !F::is_present(entry) || Self::is_leaf(entry, level) {
                 continue;
             }
-            let lower = Self::open(tables, table, index, entry);
+            let lower = self.open(tables, table, index, entry);
             merged += self.merge_below(tables, lower, level - 1);
             if let Some(whole) = self.whole(tables, lower, level) {
                 tables.entry(table, index).store(whole, Ordering::Release);

@@ -9,6 +9,17 @@ const LARGE: u64 = 1 << 7;
 /// "Not writable, and it shall stay so." Ignored by hardware in both formats. A leaf without it and without write permission is
 /// watched: so write permission is taken from a table's entries, links and leaves alike, by clearing one bit in each.
 const FIXED: u64 = 1 << 52;
+/// "Written since a freeze", in links: something below was. Two that take turns, one for each freeze, so that what was written before
+/// the last one can be looked up while what is written after it is marked. Ignored by hardware in both formats.
+const MARKS: [u64; 2] = [1 << 53, 1 << 54];
+/// Both.
+pub(super) const EITHER_MARK: u64 = MARKS[0] | MARKS[1];
+
+/// The mark whose turn comes after `last`, one of them or 0.
+#[inline]
+pub(super) const fn next_mark(last: u64) -> u64 {
+    if last == MARKS[0] { MARKS[1] } else { MARKS[0] }
+}
 
 /// How a vendor writes entries. An entry of 0 is absent in every format.
 ///

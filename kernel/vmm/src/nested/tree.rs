@@ -11,6 +11,11 @@ use super::{ADDRESS_END, ENTRIES, Format, MapError, MemoryType, ROOT_LEVEL, Righ
 pub struct Tree<F: Format> {
     pub(super) root: u64,
     pub(super) largest: Size,
+    /// What an entry gets with its write permission, and loses with it: the bit that allows writing, and a mark where writes are
+    /// recorded.
+    pub(super) grant: u64,
+    /// The mark of what was written between the last two turns; 0: that is not known.
+    pub(super) last: u64,
     format: PhantomData<fn() -> F>,
 }
 
@@ -73,7 +78,7 @@ impl<F: Format> Tree<F> {
     }
 
     pub(super) const fn from_root(root: u64, largest: Size) -> Self {
-        Self { root, largest, format: PhantomData }
+        Self { root, largest, grant: F::WRITE, last: 0, format: PhantomData }
     }
 
     /// The physical address of the root table, for `nCR3`, `CR3` or the EPT pointer.
@@ -117,7 +122,7 @@ impl<F: Format> Tree<F> {
     #[inline]
     fn reach<T: Tables>(&self, tables: &mut T, address: u64) -> Option<Place> {
         let open = |tables: &T, table, index, link| {
-            Self::open(tables, table, index, link);
+            self.open(tables, table, index, link);
         };
         self.seek(tables, address, open).ok()
     }
@@ -185,28 +190,28 @@ impl<F: Format> Tree<F> {
             return Resolution::NotWatched(Self::describe(place.entry, place.size));
         }
         let most = keep(tables);
-        let granted = F::with_write(place.entry);
+        let granted = self.granted(place.entry);
         let (new, answer) = match place.size {
             Size::Page => (granted, Resolution::Granted { split: false }),
             size if size <= most => (granted, Resolution::Granted { split: false }),
-            Size::Large => match Self::split_for_write(tables, place.entry, address) {
-                Some(table) => (F::table(table), Resolution::Granted { split: true }),
+            Size::Large => match self.split_for_write(tables, place.entry, address) {
+                Some(table) => (self.link(table, place.entry), Resolution::Granted { split: true }),
                 None => (granted, dry(address, Size::Large)),
             },
             Size::Huge => match Self::parts(tables, place.entry, Size::Huge) {
                 Some(outer) => {
                     let inner = tables.entry(outer, index(address, 1)).load(Ordering::Relaxed);
-                    let whole = (F::with_write(inner), Resolution::Granted { split: true });
+                    let whole = (self.granted(inner), Resolution::Granted { split: true });
                     let (new, answer) = if most == Size::Large {
                         whole
                     } else {
-                        match Self::split_for_write(tables, inner, address) {
-                            Some(table) => (F::table(table), Resolution::Granted { split: true }),
+                        match self.split_for_write(tables, inner, address) {
+                            Some(table) => (self.link(table, inner), Resolution::Granted { split: true }),
                             None => (whole.0, dry(address, Size::Large)),
                         }
                     };
                     tables.entry(outer, index(address, 1)).store(new, Ordering::Relaxed);
-                    (F::table(outer), answer)
+                    (self.link(outer, place.entry), answer)
                 }
                 None => (granted, dry(address, Size::Huge)),
             },
@@ -218,11 +223,11 @@ impl<F: Format> Tree<F> {
 
     /// A table, not linked, with the parts of the 2 MiB leaf `entry`, the one of `address` writable. `None`: dry.
     #[inline]
-    fn split_for_write<T: Tables>(tables: &mut T, entry: u64, address: u64) -> Option<u64> {
+    fn split_for_write<T: Tables>(&self, tables: &mut T, entry: u64, address: u64) -> Option<u64> {
         let (table, entries) = tables.take()?;
         fill::<F>(entries, entry, Size::Large);
         let page = &mut entries[index(address, 0)];
-        *page = F::with_write(*page);
+        *page = self.granted(*page);
         Some(table)
     }
 
@@ -235,6 +240,7 @@ impl<F: Format> Tree<F> {
 
     /// Splits the leaf at an entry, which has to be one of `size`, and returns the new table. What is mapped stays the same.
     pub(super) fn split<T: Tables>(
+        &self,
         tables: &mut T,
         table: u64,
         index: usize,
@@ -242,7 +248,7 @@ impl<F: Format> Tree<F> {
     ) -> Result<u64, MapError> {
         let entry = tables.entry(table, index).load(Ordering::Relaxed);
         let parts = Self::parts(tables, entry, size).ok_or(MapError::Dry)?;
-        tables.entry(table, index).store(F::table(parts), Ordering::Release);
+        tables.entry(table, index).store(self.link(parts, entry), Ordering::Release);
         Ok(parts)
     }
 
@@ -257,7 +263,7 @@ impl<F: Format> Tree<F> {
             if boundary.is_multiple_of(place.size.bytes()) || change(place.entry) == place.entry {
                 break;
             }
-            Self::split(tables, place.table, place.index, place.size)?;
+            self.split(tables, place.table, place.index, place.size)?;
         }
         Ok(())
     }

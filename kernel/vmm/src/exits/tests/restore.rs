@@ -10,7 +10,7 @@ const FROM: u64 = 0xa0_0000;
 const TO: u64 = 0x40_0000;
 
 /// The state of a system that stood elsewhere.
-fn other() -> CpuState {
+pub(super) fn other() -> CpuState {
     let mut state = CpuState::default();
     let mut vmcb = sound();
     vmcb.save.rip = TEXT + 0x456;
@@ -21,7 +21,7 @@ fn other() -> CpuState {
 }
 
 /// A sound guest, and a plan that brings one page to its place.
-fn setting(cpus: usize, state: &CpuState, entries: &[(u64, Option<u64>, u64)]) -> Setting {
+pub(super) fn setting(cpus: usize, state: &CpuState, entries: &[(u64, Option<u64>, u64)]) -> Setting {
     let mut setting = Setting { shared: shared_by(cpus, 64), ..Setting::new() };
     setting.vmcb = sound();
     let mut words = std::vec![0; 1024];
@@ -41,9 +41,9 @@ fn word(setting: &Setting, address: u64) -> u64 {
     setting.shared.memory.lock().tables.word(address)
 }
 
-const GOOD: [(u64, Option<u64>, u64); 2] = [(TO, Some(FROM), 1), (TO + 0x1000, None, 1)];
+pub(super) const GOOD: [(u64, Option<u64>, u64); 2] = [(TO, Some(FROM), 1), (TO + 0x1000, None, 1)];
 
-fn restore(setting: &mut Setting) -> Next {
+pub(super) fn restore(setting: &mut Setting) -> Next {
     setting.vmcb.save.rax = Call::Restore as u64;
     setting.vmcb.save.rip = TEXT + 0x10;
     setting.registers.rdi = HEAD;

@@ -5,11 +5,11 @@ use crate::call::{MOST_FETCHED, MOST_NAMED};
 use crate::frozen::Stage;
 use crate::nested::Resolution;
 
-const DONATED: u64 = 0x80_0000;
-const EXEMPT: u64 = 0xc0_0000;
-const BLOCK: u64 = 2 << 20;
+pub(super) const DONATED: u64 = 0x80_0000;
+pub(super) const EXEMPT: u64 = 0xc0_0000;
+pub(super) const BLOCK: u64 = 2 << 20;
 
-fn status(setting: &mut Setting, call: Call, first: u64, second: u64) -> Status {
+pub(super) fn status(setting: &mut Setting, call: Call, first: u64, second: u64) -> Status {
     Status::of(setting.call(call as u64, first, second).0)
 }
 
@@ -21,7 +21,7 @@ fn frozen(limit: usize) -> Setting {
     setting
 }
 
-fn thaw(setting: &mut Setting) -> u64 {
+pub(super) fn thaw(setting: &mut Setting) -> u64 {
     let mut calls = 1;
     while setting.call(Call::Thaw as u64, 0, 0) == (0, 1) {
         calls += 1;
@@ -31,7 +31,7 @@ fn thaw(setting: &mut Setting) -> u64 {
 }
 
 /// A write of the system's: as often as it faults, until it is through.
-fn write(setting: &mut Setting, address: u64, value: u64) {
+pub(super) fn write(setting: &mut Setting, address: u64, value: u64) {
     for _ in 0..2 {
         let mut memory = setting.shared.memory.lock();
         let leaf = memory.tree.translate(&memory.tables, address).unwrap();

@@ -7,6 +7,7 @@ mod building;
 mod formats;
 mod model;
 mod protecting;
+mod recording;
 mod single;
 
 use core::cell::{Cell, OnceCell};
