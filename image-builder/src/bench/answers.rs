@@ -46,6 +46,17 @@ impl Phase {
         let rate = waited.len() as f64 / (to - from).as_secs_f64();
         Some(Self { rate, p50: *part(50)?, p99: *part(99)?, max: *waited.last()? })
     }
+
+    /// Of a million answers between the two, how many were waited for longer than `limit`, in milliseconds.
+    pub(super) fn slow(answers: &[Answer], from: Duration, to: Duration, limit: f64) -> f64 {
+        let within = answers.iter().filter(|answer| (from..to).contains(&answer.at));
+        let (mut all, mut slow) = (0_u32, 0_u32);
+        for answer in within {
+            all += 1;
+            slow += u32::from(answer.waited.as_secs_f64() * 1e3 > limit);
+        }
+        f64::from(slow) / f64::from(all.max(1)) * 1e6
+    }
 }
 
 /// Numbers without a pattern, so that nothing is compressed.
@@ -164,6 +175,8 @@ pub(super) mod tests {
     fn a_phase_is_what_was_answered_in_it() {
         let phase = Phase::of(&answers(), Duration::from_millis(100), Duration::from_millis(300));
         assert_eq!(phase, Some(Phase { rate: 1000.0, p50: 50.0, p99: 99.0, max: 99.0 }));
+        let slow = |to| Phase::slow(&answers(), Duration::ZERO, Duration::from_millis(to), 97.0);
+        assert_eq!((slow(100), slow(90)), (20_000.0, 0.0));
         assert_eq!(Phase::of(&answers(), Duration::from_secs(2), Duration::from_secs(3)), None);
     }
 }

@@ -27,6 +27,8 @@ const PERIOD: Duration = Duration::from_millis(100);
 /// The machine's memory, and how much of it copies of what is written meanwhile may take, in MiB.
 const MEMORY: Memory = Memory::gibibytes(1);
 const ROOM: u64 = 256;
+/// How many times the p99 before a request may take while a checkpoint drains.
+const MOST_TIMES: f64 = 10.0;
 /// Memory of the machines whose stops are compared.
 const STOPS: [Memory; 2] = [Memory::mebibytes(128), Memory::gibibytes(16)];
 
@@ -55,7 +57,7 @@ pub(super) fn measure(bench: &Bench<'_>, record: &mut Record) -> Result<(), Benc
     for _ in 0..ROUNDS {
         let free = free(&operator)?;
         let to = bench.directory().join("checkpoint.qsc");
-        let calm = Duration::from_secs(if bench.plan.quick { 3 } else { 10 });
+        let calm = Duration::from_secs(if bench.plan.quick { 3 } else { 30 });
         let (answers, made, end) = under(address, keys, |begin| {
             thread::sleep(calm);
             let made = checkpoint(&system, &to, begin)?;
@@ -68,7 +70,10 @@ pub(super) fn measure(bench: &Bench<'_>, record: &mut Record) -> Result<(), Benc
         let phase = |from, to| Phase::of(&answers, from, to).ok_or(BenchError::Figures("the clients"));
         // Not the first second: what is measured is not how connections are opened.
         let phases = [phase(calm / 5, made.asked)?, phase(made.frozen, made.ended)?, phase(made.ended, end)?];
-        rows.push(&made, phases, [free, self::free(&operator)?]);
+        let limit = phases[0].p99 * MOST_TIMES;
+        let slow = |from, to| Phase::slow(&answers, from, to, limit);
+        let slow = [slow(calm / 5, made.asked), slow(made.frozen, made.ended)];
+        rows.push(&made, phases, slow, [free, self::free(&operator)?]);
         record.checkpoint = Some(picture(&answers, &made, end, data));
     }
     record.rows.extend(rows.0);
@@ -94,8 +99,9 @@ impl Rows {
             sides(row("p99", "ms", Goal::None), "after"),
             sides(row("longest", "ms", Goal::None), "after"),
             sides(row("memory free, idle", "MiB", Goal::TimesAtLeast(0.99)), "after"),
-            row("longest wait while draining, p99 before", "ms", Goal::TimesAtMost(10.0))
+            row("longest wait while draining, p99 before", "ms", Goal::TimesAtMost(MOST_TIMES))
                 .between(["longest", "p99 before"]),
+            sides(row("slower than ten times the p99 before", "in a million", Goal::None), "draining"),
             row("stop", "µs", Goal::None).between(ALONE),
             row("from the stop to the last byte", "s", Goal::None).between(ALONE),
             row("size", "MB", Goal::None).between(ALONE),
@@ -103,14 +109,16 @@ impl Rows {
         ])
     }
 
-    /// Adds a round: the phases before, while draining and after, and bytes that were free before and after.
-    fn push(&mut self, made: &Made, [before, draining, after]: [Phase; 3], free: [u64; 2]) {
+    /// Adds a round: the phases before, while draining and after; of a million, slow answers before and while draining; bytes that
+    /// were free before and after.
+    fn push(&mut self, made: &Made, [before, draining, after]: [Phase; 3], slow: [f64; 2], free: [u64; 2]) {
         const MIB: f64 = 1024.0 * 1024.0;
         let seconds = (made.ended - made.frozen).as_secs_f64();
         let megabytes = made.bytes as f64 / 1e6;
         let all = |phase: Phase| [phase.rate, phase.p50, phase.p99, phase.max];
         let pairs = [draining, after].into_iter().flat_map(|phase| all(phase).into_iter().zip(all(before)));
-        let more = [(free[1] as f64 / MIB, free[0] as f64 / MIB), (draining.max, before.p99)];
+        let free = free.map(|bytes| bytes as f64 / MIB);
+        let more = [(free[1], free[0]), (draining.max, before.p99), (slow[1], slow[0])];
         let compared = pairs.chain(more).map(|(ours, peer)| (ours, Some(peer)));
         let alone = [made.stop as f64 / 1e3, seconds, megabytes, megabytes / seconds];
         for (row, (ours, peer)) in self.0.iter_mut().zip(compared.chain(alone.map(|ours| (ours, None)))) {
@@ -222,7 +230,7 @@ mod tests {
     fn a_round_adds_a_figure_to_each_row() {
         let phase = |rate| Phase { rate, p50: 1.0, p99: 2.0, max: 3.0 };
         let mut rows = Rows::new(1_000_000);
-        rows.push(&made(), [phase(10.0), phase(7.0), phase(9.9)], [2 << 20, 1 << 20]);
+        rows.push(&made(), [phase(10.0), phase(7.0), phase(9.9)], [5.0, 6.0], [2 << 20, 1 << 20]);
         assert!(rows.0.iter().all(|row| row.ours.len() == 1));
         let of = |what: &str, ours: &str| {
             let is_it = |row: &&Row| row.what.starts_with(what) && row.systems[0] == ours;
@@ -233,6 +241,7 @@ mod tests {
         assert_eq!(of("SET and GET", "after"), (9.9, Some(10.0)));
         assert_eq!(of("memory", "after"), (1.0, Some(2.0)));
         assert_eq!(of("longest wait", "longest"), (3.0, Some(2.0)));
+        assert_eq!(of("slower", "draining"), (6.0, Some(5.0)));
         assert_eq!((of("stop", "checkpoint"), of("drained", "checkpoint")), ((2.0, None), (10.0, None)));
     }
 
