@@ -162,7 +162,10 @@ impl Operator for Machine {
             #[cfg(not(feature = "bench"))]
             Verb::Bench(_) => refuse(output, json, "the benchmarks were left out of this image"),
             #[cfg(feature = "vmm")]
-            Verb::Checkpoint { room } => checkpoint::checkpoint(caller, self.map, self.part(), *room, output),
+            Verb::Checkpoint { room, base, track } => {
+                let wish = checkpoint::Wish { room: *room, base: *base, track: *track };
+                checkpoint::checkpoint(caller, self.map, self.part(), wish, output)
+            }
             #[cfg(feature = "vmm")]
             Verb::Restore { new_identity } => {
                 restore::restore(caller, self.map, self.part(), *new_identity, output)

@@ -119,6 +119,90 @@ fn is_taken_under_load_with_two_cpus() {
     is_taken_under_load(2);
 }
 
+/// The ID that a checkpoint has.
+fn id(place: &Place) -> String {
+    let header = file::inspect(&place.0, None).unwrap().manifest.header;
+    format!("{:032x}", u128::from_be_bytes(header.id))
+}
+
+/// A base and two increments of a machine under load, merged, are the machine as it was at the last one: another machine goes on from there. An
+/// increment is as small as what was written; and what ends the record makes the next one a full one, and says so.
+fn increments_are_merged(cpus: u32) {
+    let guest = Guest::serving(guest::machine().cpus(cpus));
+    let operator = Operator::of(&guest);
+    let [base, first, second, merged] =
+        ["base", "first", "second", "merged"].map(|name| Place::new(&format!("{name}-{cpus}")));
+    let refused = |line: &str, why: &str| {
+        let (status, said) = checkpoint(&guest, line, &merged.0);
+        assert_eq!(status, Some(i32::from(REFUSED)), "{said}");
+        assert!(said.contains(why), "{said}");
+    };
+    fill(&guest, 'a');
+    refused(&format!("checkpoint --base {:032x}", 7), "is not recorded");
+    let load = Load::of(&guest);
+    let (status, said) = checkpoint(&guest, "checkpoint --track", &base.0);
+    assert_eq!(status, Some(0), "{said}");
+    assert!(said.contains(&format!("can build on {}", id(&base))), "{said}");
+    drop(load);
+    assert_eq!(operator.status()["mode"], "guest");
+    refused(&format!("checkpoint --base {:032x}", 7), &format!("since checkpoint {}", id(&base)));
+    assert_eq!(guest.redis_cli(&["SET", "between", "one"]), "OK");
+    let on = |base: &Place, more: &str, to: &Place| {
+        let (status, said) = checkpoint(&guest, &format!("checkpoint --base {}{more}", id(base)), &to.0);
+        assert_eq!(status, Some(0), "{said}");
+        println!("{cpus} CPUs: {}", said.lines().last().unwrap());
+        file::verify(&to.0, None).unwrap().0.pages
+    };
+    let all = file::verify(&base.0, None).unwrap().0.pages;
+    let few = on(&base, " --track", &first);
+    assert!(few * 4 < all, "{few} pages of {all}");
+    // Under load, and with much that is new where frames were free.
+    let load = Load::of(&guest);
+    fill(&guest, 'b');
+    assert_eq!(guest.redis_cli(&["SET", "between", "two"]), "OK");
+    assert!(on(&first, "", &second) > (FILLED / checkpoint::PAGE) as u64);
+    drop(load);
+    // That was the last one on the record; and one does not outlive guest mode.
+    refused(&format!("checkpoint --base {}", id(&second)), "is not recorded");
+    assert_eq!(operator.status()["mode"], "guest");
+    let over = Place::new(&format!("over-{cpus}"));
+    assert_eq!(checkpoint(&guest, "checkpoint --track", &over.0).0, Some(0));
+    operator.toggle();
+    operator.toggle();
+    refused(&format!("checkpoint --base {}", id(&over)), "is not recorded");
+    drop((operator, guest));
+
+    let inputs = [&base, &first, &second].map(|place| place.0.clone());
+    fs::remove_file(&merged.0).unwrap();
+    file::merge(&inputs, &merged.0, None).unwrap();
+    assert_eq!(id(&merged), id(&second));
+    let guest = Guest::serving(guest::machine().cpus(cpus));
+    control::restore(&guest, &Keys::of_user().unwrap(), &merged.0, false).unwrap();
+    assert_eq!(guest.redis_cli(&["GET", "between"]), "two");
+    let values: Vec<_> = (0..FILLED / VALUE).map(|key| format!("{key:03}")).collect();
+    let lengths = |name: &str| {
+        values.iter().map(|key| guest.redis_cli(&["STRLEN", &format!("{name}{key}")])).collect::<Vec<_>>()
+    };
+    assert!(lengths("a").into_iter().chain(lengths("b")).all(|length| length == VALUE.to_string()));
+    for key in &values {
+        assert_eq!(
+            guest.redis_cli(&["GETRANGE", &format!("a{key}"), "0", "-1"]),
+            guest.redis_cli(&["GETRANGE", &format!("b{key}"), "0", "-1"])
+        );
+    }
+    guest.assert_serving();
+}
+
+#[test]
+fn increments_are_merged_with_one_cpu() {
+    increments_are_merged(1);
+}
+
+#[test]
+fn increments_are_merged_with_two_cpus() {
+    increments_are_merged(2);
+}
+
 #[test]
 fn ends_with_its_client_or_when_it_is_cancelled() {
     let guest = Guest::serving(guest::machine().cpus(1));

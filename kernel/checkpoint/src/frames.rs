@@ -117,6 +117,32 @@ impl Frames {
         Ok(frames)
     }
 
+    /// These frames, those left to the base that are among `base` and of which `written` says no: whatever has been taken into use since has
+    /// its contents here, written or not.
+    pub fn since(&self, base: &Self, written: impl Fn(u64) -> bool) -> Result<Self, Error> {
+        let (mut frames, mut base) = (Self::new(), base.0.iter().peekable());
+        for range in &self.0 {
+            let mut at = range.first;
+            while at < range.end() {
+                while base.next_if(|range| range.end() <= at).is_some() {}
+                let (is_there, end) = match base.peek() {
+                    Some(there) if there.first <= at => (true, there.end()),
+                    next => (false, next.map_or(u64::MAX, |there| there.first)),
+                };
+                let end = end.min(range.end());
+                while at < end {
+                    let is_left = |frame: &u64| is_there && !written(*frame);
+                    let left = is_left(&at);
+                    let next = (at + 1..end).find(|frame| is_left(frame) != left).unwrap_or(end);
+                    let kind = if left { FrameKind::Base } else { range.kind };
+                    frames.push(Range { first: at, count: (next - at) as u32, kind })?;
+                    at = next;
+                }
+            }
+        }
+        Ok(frames)
+    }
+
     fn push_here(&mut self, first: u64, count: u64) -> Result<(), Error> {
         let (mut at, end) = (first, first + count);
         while at < end {
@@ -247,6 +273,24 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn what_was_there_and_is_not_written_is_left_to_the_base(
+            now in proptest::collection::vec(any::<bool>(), 64),
+            base in proptest::collection::vec(any::<bool>(), 64),
+            written in proptest::collection::vec(any::<bool>(), 64),
+        ) {
+            let list = |used: &[bool]| {
+                let used = (0u64..).zip(used).filter(|(_, used)| **used);
+                Frames::of(used.map(|(frame, _)| frame * 4096..(frame + 1) * 4096).collect(), Vec::new())
+            };
+            let frames = list(&now).unwrap().since(&list(&base).unwrap(), |frame| written[frame as usize]).unwrap();
+            for frame in 0..64 {
+                let kind = if base[frame] && !written[frame] { FrameKind::Base } else { FrameKind::Here };
+                let found = frames.find(frame as u64).map(|range| range.kind);
+                prop_assert_eq!(found, now[frame].then_some(kind));
+            }
+        }
+
         #[test]
         fn what_is_left_out_is_not_listed(
             used in proptest::collection::vec((0u64..6, 1u64..20), 0..20),

@@ -21,7 +21,9 @@ use vmm::call::Status;
 use vmm::monitor::{BuildError, EnterError, Monitor};
 
 pub use restore::{RestoreError, restore};
-pub use snapshot::{FreezeError, Party, Returned, SNAPSHOT, Snapshot, SnapshotError, freeze};
+pub use snapshot::{
+    FreezeError, Party, Returned, SNAPSHOT, Snapshot, SnapshotError, freeze, freeze_and_record,
+};
 
 static SWITCH: Once<Result<Switch<Machine>, BuildError>> = Once::new();
 static REPORTER: Once<Thread> = Once::new();

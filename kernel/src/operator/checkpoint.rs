@@ -1,6 +1,8 @@
 //! A checkpoint of the running machine, as a job: memory is frozen in guest mode, read while the system writes on, and streamed to
 //! whoever asked. What is in one: `kernel/doc/checkpoint.md`.
 
+mod base;
+
 use super::jobs::belt::Outward;
 use super::jobs::{self, Cancelled, Follower, Handle};
 use super::key::key;
@@ -12,7 +14,8 @@ use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
-use checkpoint::{Frames, Header, MIN_CHUNK, Manifest, Sink, Totals, WriteError, Writer};
+use base::{Base, Unfit};
+use checkpoint::{FrameKind, Frames, Header, MIN_CHUNK, Manifest, Sink, Totals, WriteError, Writer};
 use control::jobs::{Said, State};
 use control::request::LONGEST;
 use core::fmt;
@@ -25,7 +28,9 @@ use machine::paging::{PAGE, image_bounds};
 use machine::thread::{self, Builder, Priority};
 use machine::time::{self, Instant};
 use machine::{cpu, frames};
-use mode::bare::{FreezeError, Party, Returned, Snapshot, SnapshotError, freeze, monitor, request};
+use mode::bare::{
+    FreezeError, Party, Returned, Snapshot, SnapshotError, freeze, freeze_and_record, monitor, request,
+};
 use mode::{Outcome, Phase};
 use net::ssh::{Caller, Output};
 use x86defs::state::CpuState;
@@ -49,6 +54,7 @@ enum Fault {
     Freeze(FreezeError),
     Snapshot(SnapshotError),
     Format(checkpoint::Error),
+    Base(Unfit),
 }
 
 impl fmt::Display for Fault {
@@ -59,6 +65,7 @@ impl fmt::Display for Fault {
             Self::Freeze(error) => error.fmt(f),
             Self::Snapshot(error) => error.fmt(f),
             Self::Format(error) => error.fmt(f),
+            Self::Base(unfit) => unfit.fmt(f),
         }
     }
 }
@@ -90,20 +97,34 @@ impl From<WriteError<Cancelled>> for Fault {
     }
 }
 
-/// Takes a checkpoint and streams it to the caller. `room` is how many bytes of copies there may be, unless the machine is to choose.
+/// What is asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Wish {
+    /// How many bytes of copies there may be, unless the machine is to choose.
+    pub room: Option<u64>,
+    /// The ID of the checkpoint to build on, unless it is to be a full one.
+    pub base: Option<[u8; 16]>,
+    /// What is written from then on is recorded, for one that builds on this one; so the machine stays in guest mode.
+    pub track: bool,
+}
+
+/// Takes a checkpoint and streams it to the caller.
 pub fn checkpoint(
     caller: &Caller,
     map: &'static MemoryMap,
     part: Part,
-    room: Option<u64>,
+    wish: Wish,
     output: &mut dyn Output,
 ) -> u8 {
     if let Err(unavailable) = monitor() {
         return refuse(output, false, &unavailable.to_string());
     }
+    if let Some(Err(unfit)) = wish.base.map(base::check) {
+        return refuse(output, false, &unfit.to_string());
+    }
     let belt = Arc::new(Outward::new());
     let end = Arc::clone(&belt);
-    let work = move |handle: &Handle| work(handle, &end, map, part, room);
+    let work = move |handle: &Handle| work(handle, &end, map, part, wish);
     match jobs::start(caller, "checkpoint", true, Builder::new("checkpoint"), work) {
         Ok(job) => jobs::follow_with(job, Follower::Owner, &*belt, false, output),
         Err(why) => refuse(output, false, &why),
@@ -130,16 +151,19 @@ impl Party for Machine {
     }
 }
 
-/// In guest mode, and back to the mode it was in.
-fn work(handle: &Handle, belt: &Outward, map: &MemoryMap, part: Part, room: Option<u64>) -> State {
+/// In guest mode, and back to the mode it was in, unless what is written is still recorded.
+fn work(handle: &Handle, belt: &Outward, map: &MemoryMap, part: Part, wish: Wish) -> State {
     let entered = match request(Some(Phase::Guest), LONGEST) {
         Ok(outcome) => outcome == Outcome::Switched,
         Err(error) => return State::Failed(error.to_string()),
     };
-    let taken = take(handle, belt, map, part, room);
+    let taken = take(handle, belt, map, part, wish);
     // It was low while pages were sent.
     thread::set_priority(Priority::Normal);
-    if entered && let Err(error) = request(Some(Phase::Native), LONGEST) {
+    if entered
+        && !base::is_kept()
+        && let Err(error) = request(Some(Phase::Native), LONGEST)
+    {
         return State::Failed(format!("the machine stays in guest mode: {error}"));
     }
     match taken {
@@ -167,19 +191,19 @@ enum Made {
     Restored,
 }
 
-fn take(
-    handle: &Handle,
-    belt: &Outward,
-    map: &MemoryMap,
-    part: Part,
-    room: Option<u64>,
-) -> Result<Made, Fault> {
+fn take(handle: &Handle, belt: &Outward, map: &MemoryMap, part: Part, wish: Wish) -> Result<Made, Fault> {
     // What is fetched goes to exempt memory, which has to be there before.
     let mut buffer = DmaRegion::new(FETCHED).ok_or(Fault::Memory)?;
     let (features, map, image) = (identity::features()?, identity::map(map)?, identity::image());
     let free = frames::statistics().free * PAGE;
-    let room = room.unwrap_or((free / ROOM_SHARE).max(LEAST_ROOM));
-    let snapshot = match freeze(room, LONGEST, &Machine(part))? {
+    let room = wish.room.unwrap_or((free / ROOM_SHARE).max(LEAST_ROOM));
+    let party = Machine(part);
+    let returned = match wish.track {
+        true => freeze_and_record(room, LONGEST, &party)?,
+        false => freeze(room, LONGEST, &party)?,
+    };
+    let base = base::take();
+    let snapshot = match returned {
         Returned::GoOn(snapshot) => snapshot,
         Returned::Restored => return Ok(Made::Restored),
     };
@@ -191,7 +215,7 @@ fn take(
     drivers::entropy::fill(&mut id);
     let header = Header {
         id,
-        base: None,
+        base: wish.base,
         generation: changes::generation(),
         image,
         vendor: identity::vendor().map_err(FreezeError::Unavailable)?,
@@ -202,8 +226,14 @@ fn take(
     };
     let cpus = (0..cpu::count()).map(|cpu| state(&snapshot, cpu, &mut buffer)).collect::<Result<_, _>>()?;
     let frames = in_use(&snapshot, &mut buffer)?;
-    let pages: u64 = frames.ranges().iter().map(|range| u64::from(range.count)).sum();
-    let ranges = frames.ranges().to_vec();
+    let all = wish.track.then(|| frames.clone());
+    let frames = match wish.base {
+        Some(id) => base::since(id, base, &frames, &snapshot, &mut buffer)?,
+        None => frames,
+    };
+    let (pages, left) = (frames.count(FrameKind::Here), frames.count(FrameKind::Base));
+    let ranges: Vec<_> =
+        frames.ranges().iter().filter(|range| range.kind == FrameKind::Here).copied().collect();
     let sent = Sent { handle, belt, gathered: Vec::new(), bytes: 0 };
     let manifest = Manifest { header, features, map, cpus, frames };
     let mut writer = Writer::begin(sent, manifest, key().as_ref(), CHUNK)?;
@@ -226,7 +256,16 @@ fn take(
     let (mut sent, Totals { pages, zero, .. }) = writer.end()?;
     sent.hand_over().map_err(|Cancelled| Fault::Cancelled)?;
     let nanos = u128::from(snapshot.stop()) * 1_000_000_000 / u128::from(time::tsc_hertz().max(1));
-    let told = format!("{} bytes: {pages} pages, {zero} more are zero; stopped for {nanos} ns", sent.bytes);
+    let mut told =
+        format!("{} bytes: {pages} pages, {zero} more are zero; stopped for {nanos} ns", sent.bytes);
+    if let Some(base) = wish.base {
+        told += &format!("; {left} pages are those of {}", base::hex(&base));
+    }
+    if let Some(frames) = all {
+        snapshot.keep_record();
+        told += &format!("; the next one can build on {}", base::hex(&id));
+        Base::keep(id, frames);
+    }
     Ok(Made::Written(told))
 }
 

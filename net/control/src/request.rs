@@ -44,9 +44,9 @@ pub const VERBS: &[(&str, &str, Role, &str)] = &[
     ),
     (
         "checkpoint",
-        "[--room MIB]",
+        "[--room MIB] [--base ID] [--track]",
         Role::Operate,
-        "write a checkpoint of the running machine to standard output, as a job that ends with its client",
+        "write a checkpoint of the running machine to standard output, as a job that ends with its client; --base: only what was written since that one; --track: record what is written from then on, for the next one's --base",
     ),
     (
         "restore",
@@ -151,6 +151,10 @@ pub enum Verb {
     Checkpoint {
         /// Bytes of memory for copies of what is written meanwhile, whole mebibytes up to [`MOST_ROOM`]; else the machine chooses.
         room: Option<u64>,
+        /// ID of the checkpoint that it is to build on; else it is a full one.
+        base: Option<[u8; 16]>,
+        /// Record what is written from then on, so that the next one can build on it.
+        track: bool,
     },
     /// Read a checkpoint, and become the machine that it is of.
     Restore {
@@ -328,17 +332,25 @@ fn bench(words: &mut Words<'_>) -> Result<Verb, UsageError> {
 
 fn checkpoint(words: &mut Words<'_>, json: bool) -> Result<Verb, UsageError> {
     const ROOM: &str = "--room takes mebibytes, 1 to 1048576";
+    const BASE: &str = "--base takes the ID of a checkpoint, 32 hexadecimal digits";
     const JSON: &str = "a checkpoint is no text, there is no --json for it";
     if json {
         return Err(UsageError::Value(JSON));
     }
-    match words.number("--room", ROOM)? {
-        None => Ok(Verb::Checkpoint { room: None }),
-        Some(mebibytes) if (1..=MOST_ROOM >> 20).contains(&mebibytes) => {
-            Ok(Verb::Checkpoint { room: Some(mebibytes << 20) })
-        }
-        Some(_) => Err(UsageError::Value(ROOM)),
-    }
+    let room = match words.number("--room", ROOM)? {
+        None => None,
+        Some(mebibytes) if (1..=MOST_ROOM >> 20).contains(&mebibytes) => Some(mebibytes << 20),
+        Some(_) => return Err(UsageError::Value(ROOM)),
+    };
+    let base = words.value("--base").map(|word| id(word).ok_or(UsageError::Value(BASE))).transpose()?;
+    Ok(Verb::Checkpoint { room, base, track: words.flag("--track") })
+}
+
+/// 16 bytes that are not all zero, as hexadecimal digits.
+fn id(word: &str) -> Option<[u8; 16]> {
+    let digits = word.len() == 32 && word.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let id = u128::from_str_radix(word, 16).ok().filter(|id| digits && *id != 0)?;
+    Some(id.to_be_bytes())
 }
 
 fn job(words: &mut Words<'_>) -> Result<Verb, UsageError> {

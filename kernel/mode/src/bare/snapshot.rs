@@ -78,12 +78,18 @@ struct Loan {
     monitor: &'static Monitor,
     /// Blocks and their orders.
     blocks: Vec<(u64, u32)>,
+    /// What is written goes on being recorded.
+    keep: bool,
 }
 
 impl Loan {
-    /// Names the DMA pool as exempt, and donates about `room` bytes, less where there are no blocks of 2 MiB.
-    fn new(monitor: &'static Monitor, room: u64) -> Result<Self, SnapshotError> {
-        let mut loan = Self { monitor, blocks: Vec::with_capacity(MOST_DONATED) };
+    /// Names the DMA pool as exempt, and donates about `room` bytes, less where there are no blocks of 2 MiB. `record`: what is written from
+    /// the freeze on is to be recorded.
+    fn new(monitor: &'static Monitor, room: u64, record: bool) -> Result<Self, SnapshotError> {
+        let mut loan = Self { monitor, blocks: Vec::with_capacity(MOST_DONATED), keep: false };
+        if record {
+            call(monitor, Call::Record, 0, 0)?;
+        }
         for chunk in (0..).map_while(dma::chunk) {
             call(monitor, Call::Exempt, chunk.start, chunk.end - chunk.start)?;
         }
@@ -118,7 +124,7 @@ fn split_ahead(monitor: &Monitor) {
 
 impl Drop for Loan {
     fn drop(&mut self) {
-        while let Ok(1) = call(self.monitor, Call::Thaw, 0, 0) {}
+        while let Ok(1) = call(self.monitor, Call::Thaw, self.keep.into(), 0) {}
         for (block, order) in self.blocks.drain(..) {
             frames::free(block, order);
         }
@@ -200,6 +206,21 @@ impl Snapshot {
         state.map_err(|status| SnapshotError(Call::FetchState, status))
     }
 
+    /// Tells which of the [`TOLD`](vmm::call::TOLD) frames from a physical address on, a multiple of as many, were RAM that was written between the freeze before
+    /// and this one: a bit for each, ascending, at the beginning of a buffer that was there before. Returns how many.
+    ///
+    /// # Errors
+    /// [`Status::Nothing`]: that was not recorded. [`Status::Spoilt`]: the snapshot is lost.
+    pub fn written(&self, address: u64, buffer: &mut DmaRegion) -> Result<u64, SnapshotError> {
+        call(self.loan.monitor, Call::Written, address, buffer.physical())
+    }
+
+    /// Ends it, and what is written is still recorded, for the next freeze, if this one was asked to begin that. A switch to native mode
+    /// ends the record.
+    pub fn keep_record(mut self) {
+        self.loan.keep = true;
+    }
+
     /// Says that all below a physical address, a multiple of 4 KiB, was sent: its copies make room for others.
     ///
     /// # Errors
@@ -235,6 +256,23 @@ impl Party for () {
 /// # Errors
 /// See [`FreezeError`].
 pub fn freeze(room: u64, deadline: Duration, party: &impl Party) -> Result<Returned, FreezeError> {
+    freeze_as(room, deadline, party, false)
+}
+
+/// The same, and what is written from then on is recorded: until the snapshot is dropped, or longer ([`Snapshot::keep_record`]).
+///
+/// # Errors
+/// See [`FreezeError`].
+pub fn freeze_and_record(room: u64, deadline: Duration, party: &impl Party) -> Result<Returned, FreezeError> {
+    freeze_as(room, deadline, party, true)
+}
+
+fn freeze_as(
+    room: u64,
+    deadline: Duration,
+    party: &impl Party,
+    record: bool,
+) -> Result<Returned, FreezeError> {
     let until = Instant::now().saturating_add(deadline);
     let switch = switch().map_err(FreezeError::Unavailable)?;
     // Nobody leaves guest mode meanwhile.
@@ -244,7 +282,7 @@ pub fn freeze(room: u64, deadline: Duration, party: &impl Party) -> Result<Retur
     }
     turn.wait(until).map_err(FreezeError::Refused)?;
     let world = switch.world();
-    let loan = Loan::new(world.monitor, room).map_err(FreezeError::Prepare)?;
+    let loan = Loan::new(world.monitor, room, record).map_err(FreezeError::Prepare)?;
     world.frozen.store(0, Ordering::Relaxed);
     let held = RefCell::new(party.hold());
     let cpus = turn.freeze(until, &|| party.restored(&mut held.borrow_mut()));

@@ -71,11 +71,16 @@ fn what_may_be_said() {
 
 #[test]
 fn a_checkpoint_has_room_and_no_json() {
-    assert_eq!(verb("checkpoint"), Verb::Checkpoint { room: None });
+    let checkpoint = |room| Verb::Checkpoint { room, base: None, track: false };
+    assert_eq!(verb("checkpoint"), checkpoint(None));
     assert_eq!(verb("restore"), Verb::Restore { new_identity: false });
     assert_eq!(verb("restore --new-identity"), Verb::Restore { new_identity: true });
-    assert_eq!(verb("checkpoint --room 8"), Verb::Checkpoint { room: Some(8 << 20) });
-    assert_eq!(verb("checkpoint --room=1048576"), Verb::Checkpoint { room: Some(MOST_ROOM) });
+    assert_eq!(verb("checkpoint --room 8"), checkpoint(Some(8 << 20)));
+    assert_eq!(verb("checkpoint --room=1048576"), checkpoint(Some(MOST_ROOM)));
+    let mut id = [0; 16];
+    (id[0], id[15]) = (0xfe, 1);
+    let on = Verb::Checkpoint { room: None, base: Some(id), track: true };
+    assert_eq!(verb("checkpoint --track --base FE000000000000000000000000000001"), on);
 }
 
 #[test]
@@ -112,6 +117,11 @@ fn all_else_is_refused() {
         "checkpoint --room 0",
         "checkpoint --room 1048577",
         "checkpoint app.qsc",
+        "checkpoint --base",
+        "checkpoint --base 1",
+        "checkpoint --base 00000000000000000000000000000000",
+        "checkpoint --base +e000000000000000000000000000001",
+        "checkpoint --track --track",
         "restore app.qsc",
         "restore --json",
         "job watch",
