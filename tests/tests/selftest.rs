@@ -71,6 +71,16 @@ fn snapshots_are_of_one_instant() {
     }
 }
 
+/// What is not told to be written holds what it held, with writers on all CPUs.
+#[test]
+fn a_record_tells_what_was_written() {
+    for (cpus, image) in [(1, image("selftest")), (2, checked_image("selftest")), (4, image("selftest"))] {
+        let (end, said) = run(cpus, Machine::builder().elf(&image).append("only=record"));
+        assert!(end == End::Shutdown && said.contains("1 passed, 0 failed"), "{said}");
+        assert_eq!(said.matches("were told to be written").count(), 3, "{said}");
+    }
+}
+
 /// The machine becomes what it was, three times, with writers on all CPUs.
 #[test]
 fn a_restore_brings_the_past_back() {

@@ -17,6 +17,8 @@ mod guards;
 #[cfg(bare_metal)]
 mod interrupts;
 mod locks;
+#[cfg(bare_metal)]
+mod record;
 mod registers;
 #[cfg(bare_metal)]
 mod restore;
@@ -73,6 +75,7 @@ const SWITCH_TESTS: &[(&str, Test)] = &[
     ("a snapshot is of one instant", snapshot::is_of_one_instant),
     ("a snapshot holds the machine in guest mode", snapshot::needs_guest_mode),
     ("a snapshot without room is lost, and nothing else", snapshot::may_be_spoilt),
+    ("a record tells what was written", record::tells_what_was_written),
     ("a restore brings the past back", restore::brings_the_past_back),
     ("the VMM does not need what the system may switch off", beneath::sse_may_be_switched_off),
     ("ticks go on while the machine toggles", interrupts::ticks_go_on),

@@ -123,7 +123,7 @@ impl Copy {
 }
 
 /// What was in use, ascending: what the allocator had handed out, its table, and the image's data; but not what is in no checkpoint.
-fn in_use(state: &[u8], table: Range<u64>, snapshot: &Snapshot) -> Result<Vec<Range<u64>>, &'static str> {
+pub fn in_use(state: &[u8], table: Range<u64>, snapshot: &Snapshot) -> Result<Vec<Range<u64>>, &'static str> {
     let [.., constants_end, data_end] = image_bounds();
     let mut taken = Taken::default();
     let blocks = taken.read(0, state).map(|(start, order)| start..start + (PAGE << order));

@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 use app::Env;
 use app::thread::{self, Builder, CpuSet, Priority};
 use app::time::Duration;
+use core::ops::Range;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use machine::cpu::MAX_CPUS;
 use machine::dma::DmaRegion;
@@ -21,7 +22,7 @@ use vmm::call::{Count, Status};
 const PAGES: u64 = 1 << ORDER;
 const ORDER: u32 = 6;
 /// Bytes that are donated for each CPU: its pages, and what else it writes.
-const ROOM: u64 = 4 << 20;
+pub const ROOM: u64 = 4 << 20;
 /// Snapshots under writers, divided by the CPUs; `snapshots=` has another number.
 const SNAPSHOTS: usize = 40;
 const SHORT: Duration = Duration::from_millis(30);
@@ -46,6 +47,11 @@ impl Block {
 }
 
 impl Block {
+    /// Physical addresses of its pages.
+    pub fn frames(&self) -> Range<u64> {
+        self.0..self.0 + PAGES * PAGE
+    }
+
     /// What is in the words that are stamped.
     pub fn stamps(&self) -> impl Iterator<Item = u64> + '_ {
         let words = (0..PAGES).flat_map(|page| [0, PAGE - 8].map(|word| page * PAGE + word));
