@@ -120,7 +120,7 @@ impl Handle {
         self.0.runtime().unpark();
     }
 
-    /// Tells the neighbors where our IPv4 address is now, by gratuitous ARP.
+    /// Tells the neighbors where our addresses are now.
     pub fn announce(&self) {
         let runtime = self.0.runtime();
         runtime.with_stack(|stack, _| stack.announce());

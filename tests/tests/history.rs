@@ -205,7 +205,9 @@ fn a_twin_holds(guest: Guest, image: &Path, place: &Place, counted: u64) {
     // As another host it need not wait, and is in nobody's way.
     let other = Guest::serving(on_tap(image, "tap0", FRESH[0]));
     control::restore(&other, &Keys::of_user().unwrap(), &place.0, true).unwrap();
-    assert_eq!(other.redis_cli(&["GET", "steps"]), counted.to_string());
+    // What had come when the machine was frozen, and was not read yet, went with its connection.
+    let steps: u64 = other.redis_cli(&["GET", "steps"]).parse().unwrap();
+    assert!((counted - WRITERS as u64..=counted).contains(&steps), "{steps} of {counted}");
     assert_eq!(Operator::of(&other).status()["network"]["addresses"][0], format!("{}/24", FRESH[0]));
     assert_eq!(Client::new().unwrap().ask("INCR steps").unwrap(), format!(":{}", counted + 2));
 }

@@ -43,6 +43,9 @@ impl Stack {
             let _ = self.interface.routes_mut().add_default_ipv4_route(gateway);
         }
         self.common.set_servers(servers);
-        self.announce = address.is_some();
+        match address {
+            Some(_) => self.announcements.start(),
+            None => self.announcements.stop(),
+        }
     }
 }

@@ -1,8 +1,8 @@
-//! Who has an IPv4 address: told to all, asked of all, and answered (RFC 5227; RFC 826 for the packets).
+//! Who has an IPv4 address: asked of all, and answered (RFC 5227; RFC 826 for the packets).
 
 use super::Stack;
 use core::net::Ipv4Addr;
-use drivers_api::{MacAddr, NetDevice, TxMeta};
+use drivers_api::{MacAddr, NetDevice};
 use smoltcp::wire::{
     ArpOperation, ArpPacket, ArpRepr, EthernetAddress, EthernetFrame, EthernetProtocol, EthernetRepr,
 };
@@ -39,21 +39,19 @@ impl Stack {
             dst_addr: to,
             ethertype: EthernetProtocol::Arp,
         };
-        let sent = device.transmit(ARP_FRAME, &mut |bytes| {
+        self.transmit_own(device, ARP_FRAME, |bytes| {
             let mut frame = EthernetFrame::new_unchecked(bytes);
             ethernet.emit(&mut frame);
             arp.emit(&mut ArpPacket::new_unchecked(frame.payload_mut()));
-            TxMeta::default()
-        });
-        if sent.is_ok() {
-            self.output.statistics.sent_frames += 1;
-            self.output.statistics.sent_bytes += ARP_FRAME as u64;
-        }
-        sent.is_ok()
+        })
     }
 
-    /// A request for our own address, to all: from `source`.
-    fn ask_for_own(&mut self, device: &mut dyn NetDevice, source: impl Fn(Ipv4Addr) -> Ipv4Addr) -> bool {
+    /// A request for our own address, to all: from `source`. False if the device was full.
+    pub(super) fn ask_for_own(
+        &mut self,
+        device: &mut dyn NetDevice,
+        source: impl Fn(Ipv4Addr) -> Ipv4Addr,
+    ) -> bool {
         let Some((mac, address)) = self.own_address() else { return true };
         let request = ArpRepr::EthernetIpv4 {
             operation: ArpOperation::Request,
@@ -63,13 +61,6 @@ impl Stack {
             target_protocol_addr: address,
         };
         self.send_arp(device, EthernetAddress::BROADCAST, request)
-    }
-
-    /// Gratuitous ARP (RFC 5227, 2.3): all learn that the address is ours. False if the device was full.
-    pub(super) fn send_announcement(&mut self, device: &mut dyn NetDevice) -> bool {
-        let sent = self.ask_for_own(device, |own| own);
-        self.announce &= !sent;
-        sent
     }
 
     /// An ARP probe (RFC 5227, 2.1.1): nobody learns anything, and whoever has our address answers.

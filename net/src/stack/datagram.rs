@@ -113,7 +113,7 @@ impl Stack {
 
     /// Sends what the common sockets have to send. False if the device was full.
     pub(super) fn egress_common(&mut self, now: u64, device: &mut dyn NetDevice) -> bool {
-        if self.announce && !self.send_announcement(device) {
+        if self.announcements.is_due() && !self.send_announcement(now, device) {
             return false;
         }
         if !core::mem::take(&mut self.common.dirty) {
@@ -132,7 +132,7 @@ impl Stack {
             None => None,
         };
         self.common.dirty = full;
-        !full && (!self.announce || self.send_announcement(device))
+        !full && (!self.announcements.is_due() || self.send_announcement(now, device))
     }
 
     fn wake_common(&mut self) {

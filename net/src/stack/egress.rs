@@ -132,6 +132,7 @@ impl Stack {
         if self.common.deadline.is_some_and(|at| at <= now) {
             self.common.dirty = true;
         }
+        self.announcements.run(now);
         while let Some((at, id)) = self.timers.pop(now) {
             let Some(connection) = self.connections.lookup(id) else { continue };
             if connection.queued != Some(at) {

@@ -11,6 +11,7 @@
 //! - Wakers are collected, and woken when the lock is free again.
 
 mod addresses;
+mod announce;
 mod conflict;
 mod connection;
 mod datagram;
@@ -33,6 +34,7 @@ use crate::port::{Output, Port, bytes};
 use crate::statistics::Statistics;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
+use announce::Announcements;
 use connection::Connections;
 use core::net::IpAddr;
 use core::task::Waker;
@@ -72,8 +74,7 @@ pub(crate) struct Stack {
     wakers: Vec<Waker>,
     /// When a full device is tried again.
     blocked_until: Option<u64>,
-    /// Our address is still to be announced by ARP.
-    announce: bool,
+    announcements: Announcements,
     slaac: bool,
     random: fn(&mut [u8]),
     max_connections: usize,
@@ -112,7 +113,7 @@ impl Stack {
             time_wait,
             wakers: Vec::new(),
             blocked_until: None,
-            announce: false,
+            announcements: Announcements::default(),
             slaac,
             random,
             max_connections: config.max_connections,
@@ -136,7 +137,7 @@ impl Stack {
         self.interface.routes_mut().update(|old| successor.routes_mut().update(|new| *new = old.clone()));
         self.interface = successor;
         self.blocked_until = None;
-        self.announce = true;
+        self.announcements.start();
         Ok(())
     }
 
@@ -197,15 +198,16 @@ impl Stack {
 
     /// When `poll` has to be called again, if no frame comes before.
     pub(crate) fn next_deadline(&self) -> Option<u64> {
-        // Asked several times a packet: three comparisons.
+        // Asked several times a packet: four comparisons.
         let or_never = |deadline: Option<u64>| deadline.unwrap_or(u64::MAX);
         let timer = or_never(self.timers.next()).min(or_never(self.common.deadline));
+        let timer = timer.min(or_never(self.announcements.deadline()));
         Some(timer.min(or_never(self.blocked_until))).filter(|at| *at != u64::MAX)
     }
 
     /// Whether something waits to be sent by [`egress`](Self::egress).
     pub(crate) fn has_pending(&self) -> bool {
-        !self.dirty.is_empty() || self.common.dirty || self.announce
+        !self.dirty.is_empty() || self.common.dirty || self.announcements.is_due()
     }
 
     /// Hands over the wakers to be woken, in exchange for an empty list for the next ones.
@@ -223,11 +225,6 @@ impl Stack {
     /// The interface's addresses, with the lengths of their prefixes.
     pub(crate) fn addresses(&self) -> Vec<(IpAddr, u8)> {
         self.interface.ip_addrs().iter().map(|cidr| (cidr.address().into(), cidr.prefix_len())).collect()
-    }
-
-    /// Tells the neighbors, by gratuitous ARP, where our IPv4 address is now.
-    pub(crate) fn announce(&mut self) {
-        self.announce = true;
     }
 
     /// Queues a waker, or wakes it at once where there is no memory for that.

@@ -4,9 +4,13 @@ use super::fake::{Host, MILLI, Net, no_waker, ready};
 use super::life::{SECOND, b_at, connect, listening};
 use crate::error::{DnsError, UdpError};
 use crate::tcp::ListenOptions;
-use core::net::SocketAddr;
+use core::net::{IpAddr, SocketAddr};
 use drivers_api::Offloads;
-use smoltcp::wire::{Icmpv4Message, Icmpv4Packet, Icmpv4Repr};
+use smoltcp::phy::ChecksumCapabilities;
+use smoltcp::wire::{
+    Icmpv4Message, Icmpv4Packet, Icmpv4Repr, Icmpv6Packet, Icmpv6Repr, Ipv6Packet, NdiscNeighborFlags,
+    NdiscRepr,
+};
 use std::vec::Vec;
 
 #[test]
@@ -76,10 +80,48 @@ fn static_addresses_are_announced() {
     let arp = host.device.sent.iter().find(|frame| frame[12..14] == [8, 6]).unwrap();
     assert_eq!(arp[..6], [0xff; 6]);
     assert_eq!((&arp[28..32], &arp[38..42]), (&[10, 0, 0, 7][..], &[10, 0, 0, 7][..]));
-    host.device.sent.clear();
+    // Twice, and no more.
+    let count = |host: &mut Host, at| {
+        host.device.sent.clear();
+        host.poll(at);
+        host.device.sent.iter().filter(|frame| frame[12..14] == [8, 6]).count()
+    };
+    assert_eq!(host.stack.next_deadline(), Some(2001 * MILLI));
+    assert_eq!([2000, 2001, 9000].map(|at| count(&mut host, at * MILLI)), [0, 1, 0]);
     host.stack.announce();
+    assert_eq!([9001, 9002, 11_001, 20_000].map(|at| count(&mut host, at * MILLI)), [1, 0, 1, 0]);
+}
+
+/// IPv6's neighbors are told, too: to all nodes, from the address itself, to replace what they know.
+#[test]
+fn addresses_are_advertised() {
+    let mut host = Host::new(7, Offloads::default());
     host.poll(MILLI);
-    assert_eq!(host.device.sent.len(), 1);
+    let own: Vec<_> = { host.stack.addresses().into_iter() }
+        .filter_map(|(address, _)| match address {
+            IpAddr::V6(address) => Some(address),
+            IpAddr::V4(_) => None,
+        })
+        .collect();
+    assert!(!own.is_empty());
+    let advertised: Vec<_> = { host.device.sent.iter() }
+        .filter(|frame| frame[..6] == [0x33, 0x33, 0, 0, 0, 1])
+        .map(|frame| {
+            let packet = Ipv6Packet::new_checked(&frame[14..]).unwrap();
+            let (from, to) = (packet.src_addr(), packet.dst_addr());
+            let message = Icmpv6Packet::new_checked(packet.payload()).unwrap();
+            let message = Icmpv6Repr::parse(&from, &to, &message, &ChecksumCapabilities::default());
+            assert_eq!((packet.hop_limit(), to), (255, "ff02::1".parse().unwrap()));
+            let Ok(Icmpv6Repr::Ndisc(NdiscRepr::NeighborAdvert { flags, target_addr, lladdr })) = message
+            else {
+                panic!("{message:?}");
+            };
+            assert_eq!((flags, target_addr), (NdiscNeighborFlags::OVERRIDE, from));
+            assert_eq!(lladdr.unwrap().as_bytes(), host.device.link.mac.0);
+            from
+        })
+        .collect();
+    assert_eq!(advertised, own);
 }
 
 #[test]
