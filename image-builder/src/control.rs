@@ -8,6 +8,6 @@ mod target;
 
 pub use client::{Answer, CONNECT, ControlError, SSH_FAILED, command, ssh};
 pub use keys::{KeyError, Keys, operators};
-pub use restore::{RestoreError, restore};
+pub use restore::{RestoreError, at_boot, restore, wait_restored};
 pub use session::Session;
 pub use target::{SERVICE, Target, TargetError, resolve};

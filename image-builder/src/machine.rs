@@ -52,6 +52,8 @@ pub enum MachineError {
 
 /// The line that says that a restored system goes on.
 pub const RESTORED: &str = "restored: goes on from a checkpoint";
+/// The end of the line that says that a machine does not go on from what its command line names.
+pub const AFRESH: &str = "this machine starts afresh";
 
 /// A running machine. Dropping it ends it and removes its files, unless it was detached.
 #[derive(Debug)]
@@ -148,18 +150,18 @@ impl Machine {
     pub fn count_lines(&self, pattern: &str) -> Result<usize, MachineError> {
         let mut serial = lock(&self.serial);
         serial.read().map_err(self.failed("serial log"))?;
-        Ok(serial.lines(pattern, false).count())
+        Ok(serial.lines(&[pattern], false).count())
     }
 
     /// Waits for the first complete line of the serial log, from its beginning, that contains `pattern`.
     pub fn wait_for_line(&self, pattern: &str, patience: Duration) -> Result<String, MachineError> {
-        self.wait_for_another_line(pattern, 0, patience)
+        self.wait_for_another_line(&[pattern], 0, patience)
     }
 
-    /// The same for the first behind so many.
+    /// The same for the first line behind so many that contain one of these.
     pub fn wait_for_another_line(
         &self,
-        pattern: &str,
+        patterns: &[&str],
         before: usize,
         patience: Duration,
     ) -> Result<String, MachineError> {
@@ -169,11 +171,11 @@ impl Machine {
             let ended = self.try_status()?;
             let mut serial = lock(&self.serial);
             serial.read().map_err(self.failed("serial log"))?;
-            let line = serial.lines(pattern, ended.is_some()).nth(before);
+            let line = serial.lines(patterns, ended.is_some()).nth(before);
             if let Some(line) = line {
                 return Ok(line);
             }
-            let awaited = || format!("'{pattern}' on the serial line");
+            let awaited = || format!("'{}' on the serial line", patterns.join("' or '"));
             if let Some(status) = ended {
                 let last_lines = serial.tail(LAST_LINES);
                 drop(serial);
@@ -211,8 +213,13 @@ impl Machine {
 
     /// Waits until all applications are up, and until each service that has said it is ready answers.
     pub fn wait_serving(&self) -> Result<(), MachineError> {
-        let deadline = Instant::now() + self.boot_patience();
         self.wait_for_line(SERVING, self.boot_patience())?;
+        self.wait_announced()
+    }
+
+    /// Waits until each service that has said it is ready answers.
+    pub fn wait_announced(&self) -> Result<(), MachineError> {
+        let deadline = Instant::now() + self.boot_patience();
         for grant in &self.ports {
             let announced = format!("ready: {} on tcp port ", grant.name);
             if lock(&self.serial).line(&announced, false).is_some() {

@@ -6,6 +6,8 @@ mod restored;
 
 pub use disks::StateDisk;
 #[cfg(feature = "vmm")]
+pub use disks::checkpoints::{Place, place};
+#[cfg(feature = "vmm")]
 pub use restored::{Held, Part};
 
 use alloc::boxed::Box;

@@ -58,6 +58,8 @@ fn serve(machine: machine::start::Machine) {
         .with_listeners(listeners);
     let env: &'static app::Env = alloc::boxed::Box::leak(alloc::boxed::Box::new(env));
     operator::start(&machine, found, env);
+    #[cfg(feature = "vmm")]
+    let start_up = operator::restore_at_boot(&machine, env, start_up);
     apps::start(env);
     #[cfg(feature = "vmm")]
     drop(start_up);

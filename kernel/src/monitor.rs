@@ -14,6 +14,11 @@ static PINS: &[&Pin] = &[
     &faults::PIN,
 ];
 
+/// The same for a start-up that goes on.
+pub fn hold() -> Held<'static> {
+    START_UP.hold()
+}
+
 /// Builds it, or says why this machine stays native. Switches wait until what is returned is dropped.
 pub fn start(machine: &Machine) -> Held<'static> {
     let start_up = START_UP.hold();

@@ -105,6 +105,21 @@ pub fn start(machine: &machine::start::Machine, found: ForOperators, env: &'stat
     }
 }
 
+/// Goes on from a checkpoint on the machine's own disk, if the command line has `restore=`. Switches wait again until what is
+/// returned is dropped.
+#[cfg(feature = "vmm")]
+pub fn restore_at_boot(
+    machine: &machine::start::Machine,
+    env: &'static Env,
+    start_up: ::mode::Held<'static>,
+) -> ::mode::Held<'static> {
+    let Some(from) = env.setting("restore") else { return start_up };
+    drop(start_up);
+    let is_another = env.setting("restore.identity") == Some("new");
+    restore::at_boot(&machine.map, crate::devices::Part::new(env), is_another, from);
+    crate::monitor::hold()
+}
+
 fn access() -> Result<Access, control::access::AccessError> {
     // Copied: what is read from the static itself the compiler may take for the zeros that it knows.
     // SAFETY: a plain static of this image; volatile, because the builder changes it behind the compiler's back.
@@ -139,7 +154,7 @@ struct Machine {
 #[cfg(feature = "vmm")]
 impl Machine {
     fn part(&self) -> crate::devices::Part {
-        crate::devices::Part::new(self.env.command_line())
+        crate::devices::Part::new(self.env)
     }
 }
 
@@ -167,13 +182,20 @@ impl Operator for Machine {
                 checkpoint::checkpoint(caller, self.map, self.part(), wish, output)
             }
             #[cfg(feature = "vmm")]
-            Verb::Restore { new_identity } => {
-                restore::restore(caller, self.map, self.part(), *new_identity, output)
+            Verb::CheckpointToDisk(asked) => {
+                checkpoint::to_disk(caller, self.map, self.part(), *asked, json, output)
+            }
+            #[cfg(feature = "vmm")]
+            Verb::CheckpointList => checkpoint::list(json, output),
+            #[cfg(feature = "vmm")]
+            Verb::Restore { new_identity, from } => {
+                restore::restore(caller, self.map, self.part(), *new_identity, from.as_deref(), output)
             }
             #[cfg(not(feature = "vmm"))]
-            Verb::Checkpoint { .. } | Verb::Restore { .. } => {
-                refuse(output, json, "the VMM was left out of this image")
-            }
+            Verb::Checkpoint { .. }
+            | Verb::CheckpointToDisk(_)
+            | Verb::CheckpointList
+            | Verb::Restore { .. } => refuse(output, json, "the VMM was left out of this image"),
             Verb::JobList => jobs::list(json, output),
             Verb::JobWatch(number) => jobs::follow(*number, jobs::Follower::Watcher, json, output),
             Verb::JobCancel(number) => jobs::cancel(caller, *number, json, output),

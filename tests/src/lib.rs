@@ -25,6 +25,7 @@ pub mod peer;
 pub mod remote;
 pub mod schema;
 pub mod slots;
+pub mod store;
 pub mod targets;
 
 pub use image_builder::bench::{load, namespace};

@@ -2,9 +2,9 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io::Read;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Stdio;
 
 use checkpoint::{Content, Event, Key, PAGE, Reader, Stream};
 use image_builder::Machine;
@@ -14,10 +14,7 @@ use image_builder::kernel::CheckpointKey;
 use tests::guest::{self, Guest, wait_until};
 use tests::operator::{DONE, FAILED, Operator, REFUSED};
 use tests::remote::{Place, checkpoint, client, restore};
-
-/// Bytes that are put into the store, and those of a value.
-const FILLED: usize = 8 << 20;
-const VALUE: usize = 128 << 10;
+use tests::store::{FILLED, Load, VALUE, fill};
 
 /// What `restore` says, which is refused.
 fn is_refused(guest: &Guest, from: &Path) -> String {
@@ -29,45 +26,6 @@ fn is_refused(guest: &Guest, from: &Path) -> String {
 
 fn free(operator: &Operator) -> u64 {
     operator.status()["memory"]["free"].as_u64().unwrap()
-}
-
-/// Gives the store 8 MiB, under keys with this letter, that can't be compressed, more than a client and the network hold for who reads nothing.
-fn fill(guest: &Guest, name: char) {
-    let mut word = 0x9e37_79b9_7f4a_7c15_u64;
-    let mut stream = guest.connect("kv");
-    for key in 0..FILLED / VALUE {
-        let mut command = format!("*3\r\n$3\r\nSET\r\n$4\r\n{name}{key:03}\r\n${VALUE}\r\n").into_bytes();
-        for _ in 0..VALUE / 8 {
-            word ^= word << 13;
-            word ^= word >> 7;
-            word ^= word << 17;
-            command.extend(word.to_le_bytes());
-        }
-        command.extend(b"\r\n");
-        stream.write_all(&command).unwrap();
-        let mut answer = [0; 5];
-        stream.read_exact(&mut answer).unwrap();
-        assert_eq!(answer, *b"+OK\r\n");
-    }
-}
-
-/// Writes that go on until this is dropped.
-struct Load(Child);
-
-impl Load {
-    fn of(guest: &Guest) -> Self {
-        let port = guest.at("kv").port().to_string();
-        let mut command = Command::new("redis-benchmark");
-        command.args(["-p", &port, "-t", "set,get", "-c", "4", "-d", "512", "-r", "2000", "-l", "-q"]);
-        Self(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
-    }
-}
-
-impl Drop for Load {
-    fn drop(&mut self) {
-        drop(self.0.kill());
-        drop(self.0.wait());
-    }
 }
 
 /// Takes checkpoints of a machine under load, in both modes; they are whole and say what it is, and nothing remains of them.

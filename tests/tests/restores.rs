@@ -92,7 +92,7 @@ fn a_machine_of_intel_goes_on() {
     if !guest::has_bochs("a restore with VMX") {
         return;
     }
-    let machine = || Machine::builder().elf(&guest::image("kv,web,bench")).bochs(Vendor::Intel);
+    let machine = || Machine::builder().elf(&guest::image("kv,web")).bochs(Vendor::Intel);
     goes_on("vmx", machine().cpus(2), machine().cpus(2), "native");
 }
 

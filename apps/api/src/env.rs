@@ -1,5 +1,7 @@
 //! What an application is told about the machine it runs on.
-use core::sync::atomic::{AtomicUsize, Ordering};
+use alloc::string::String;
+use alloc::vec::Vec;
+use machine::sync::Mutex;
 use machine::time::Instant;
 
 /// A file packed into the image.
@@ -12,7 +14,6 @@ pub struct File {
 }
 
 /// Settings, files and figures of the machine: one for all applications.
-#[derive(Debug)]
 pub struct Env {
     command_line: &'static str,
     files: &'static [File],
@@ -20,7 +21,8 @@ pub struct Env {
     free_memory: fn() -> u64,
     cpus: usize,
     listeners: usize,
-    ready: AtomicUsize,
+    /// What is ready, in the order in which it was.
+    ready: Mutex<Vec<(String, u16)>>,
 }
 
 impl Env {
@@ -33,7 +35,7 @@ impl Env {
             free_memory: || 0,
             cpus: 1,
             listeners: 0,
-            ready: AtomicUsize::new(0),
+            ready: Mutex::new(Vec::new()),
         }
     }
 
@@ -104,12 +106,26 @@ impl Env {
 
     /// Says in the log that `service` answers on TCP `port`; the last of all listeners ends the boot.
     pub fn ready(&self, service: &str, port: u16) {
-        log::info!(target: service, "ready: {service} on tcp port {port}");
-        if self.ready.fetch_add(1, Ordering::AcqRel) + 1 == self.listeners {
+        announce(service, port);
+        let count = {
+            let mut ready = self.ready.lock();
+            ready.push((service.into(), port));
+            ready.len()
+        };
+        if count == self.listeners {
             let milliseconds = Instant::now().as_nanos() / 1_000_000;
             log::info!(target: "boot", "serving after {milliseconds} ms");
         }
     }
+
+    /// Says once more what is ready: in the log of another machine, on which the system goes on.
+    pub fn announce(&self) {
+        self.ready.lock().iter().for_each(|(service, port)| announce(service, *port));
+    }
+}
+
+fn announce(service: &str, port: u16) {
+    log::info!(target: service, "ready: {service} on tcp port {port}");
 }
 
 #[cfg(test)]

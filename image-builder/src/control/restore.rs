@@ -5,8 +5,10 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::{io, time::Duration};
 
+use slots::Which;
+
 use super::{Keys, SERVICE, SSH_FAILED, Target, ssh};
-use crate::machine::{MachineError, RESTORED};
+use crate::machine::{AFRESH, MachineError, RESTORED};
 use crate::{Error, ExitCode, Machine};
 
 /// How long a machine may take to go on, once all has come.
@@ -24,6 +26,9 @@ pub enum RestoreError {
     /// It has said why.
     #[error("the machine did not go on from {}", path.display())]
     Refused { path: PathBuf, status: i32 },
+    /// What the machine has said.
+    #[error("{0}")]
+    Afresh(String),
 }
 
 impl RestoreError {
@@ -36,7 +41,8 @@ impl RestoreError {
     }
 }
 
-/// Gives a machine a checkpoint, and waits until it goes on as the one that was frozen, or with its own addresses and host key as another host. What it says goes to the standard error.
+/// Gives a machine a checkpoint, and waits until it goes on as the one that was frozen, or with its own addresses and host key as
+/// another host. What it says goes to the standard error.
 pub fn restore(machine: &Machine, keys: &Keys, path: &Path, new_identity: bool) -> Result<(), Error> {
     let file = File::open(path).map_err(|error| RestoreError::File { path: path.to_owned(), error })?;
     let address = machine.address().zip(machine.port(SERVICE)).ok_or(RestoreError::NoServer)?;
@@ -53,5 +59,18 @@ pub fn restore(machine: &Machine, keys: &Keys, path: &Path, new_identity: bool) 
         let status = status.code().unwrap_or(SSH_FAILED);
         return Err(RestoreError::Refused { path: path.to_owned(), status }.into());
     }
-    machine.wait_for_another_line(RESTORED, before, PATIENCE).map(drop).map_err(MachineError::into)
+    machine.wait_for_another_line(&[RESTORED], before, PATIENCE).map(drop).map_err(MachineError::into)
+}
+
+/// The settings of a machine that goes on from a checkpoint on its own disk at boot.
+pub fn at_boot(which: Which, new_identity: bool) -> String {
+    let identity = if new_identity { " restore.identity=new" } else { "" };
+    format!("restore=disk:{which}{identity}")
+}
+
+/// Waits until a machine with such settings goes on as the one that was frozen.
+pub fn wait_restored(machine: &Machine) -> Result<(), Error> {
+    let patience = machine.boot_patience() + PATIENCE;
+    let line = machine.wait_for_another_line(&[RESTORED, AFRESH], 0, patience)?;
+    if line.contains(RESTORED) { Ok(()) } else { Err(RestoreError::Afresh(line).into()) }
 }

@@ -40,16 +40,16 @@ impl SerialLog {
 
     /// The first complete line that contains `pattern`. With `ended`, an unfinished last line counts too.
     pub fn line(&self, pattern: &str, ended: bool) -> Option<String> {
-        self.lines(pattern, ended).next()
+        self.lines(&[pattern], ended).next()
     }
 
-    /// All that do.
-    pub fn lines<'l>(&'l self, pattern: &'l str, ended: bool) -> impl Iterator<Item = String> + 'l {
+    /// All that contain one of these.
+    pub fn lines<'l>(&'l self, patterns: &'l [&'l str], ended: bool) -> impl Iterator<Item = String> + 'l {
         self.text
             .split_inclusive(|byte| *byte == b'\n')
             .filter(move |line| ended || line.ends_with(b"\n"))
             .map(|line| String::from_utf8_lossy(line).trim_end().to_owned())
-            .filter(move |line| line.contains(pattern))
+            .filter(move |line| patterns.iter().any(|pattern| line.contains(pattern)))
     }
 
     /// The last `count` lines.

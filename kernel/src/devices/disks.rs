@@ -1,59 +1,89 @@
-//! Disks: what is on them, and the one with what this machine keeps.
+//! Disks: what is on them, the one with what this machine keeps, and the one with its checkpoints.
+
+#[cfg(feature = "vmm")]
+pub mod checkpoints;
 
 use alloc::format;
 use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
 use drivers::probe::{Attached, Bus};
 use drivers_api::BlockDevice;
-use gpt::{GptError, Partition};
+use gpt::{GptError, Guid, Partition};
+use machine::sync::{Mutex, MutexGuard};
 use state::{Store, StoreError};
 
 #[cfg(feature = "bench")]
 use super::WIRED;
 use super::note;
 
-/// A disk with a partition for what the machine keeps. Dropped, it is reset: nothing else uses it.
+/// A disk with partitions of ours. Dropped, it is reset: nothing else uses it.
+struct Disk {
+    name: String,
+    /// `None` once it is gone.
+    device: Mutex<Option<Attached<dyn BlockDevice>>>,
+}
+
+/// A partition for what the machine keeps.
 pub struct StateDisk {
-    /// What operators call it.
-    pub name: String,
-    disk: Attached<dyn BlockDevice>,
+    disk: Arc<Disk>,
     partition: Partition,
 }
 
 impl StateDisk {
-    /// Reads what is kept.
-    pub fn open(&mut self) -> Result<Store<'_>, StoreError> {
-        Store::open(self.partition.view(&mut *self.disk.device))
+    /// What operators call its disk.
+    pub fn name(&self) -> &str {
+        &self.disk.name
+    }
+
+    /// Waits until nobody else uses its disk.
+    pub fn lock(&self) -> MutexGuard<'_, Option<Attached<dyn BlockDevice>>> {
+        self.disk.device.lock()
+    }
+
+    /// Reads what is kept. The disk is its own, locked.
+    pub fn open<'d>(&self, disk: &'d mut Option<Attached<dyn BlockDevice>>) -> Result<Store<'d>, StoreError> {
+        let disk = disk.as_mut().expect("disks go when a system is restored, and this is read at boot");
+        Store::open(self.partition.view(&mut *disk.device))
     }
 }
 
 /// Looks at all disks. That which `bench.disk=` names goes to the benchmarks, which overwrite it. Of the others, the first with a
-/// partition of ours is taken; nothing is written to any of them.
+/// partition of ours is taken, of each kind; nothing is written to any of them.
 pub fn find(bus: &Bus<'_>, command_line: &str) -> Option<StateDisk> {
     let scratch = machine::bootinfo::setting(command_line, "bench.disk");
     let mut is_missing = scratch.is_some();
     let mut found: Option<StateDisk> = None;
     for (number, mut disk) in bus.block().into_iter().enumerate() {
         let name = format!("disk{number}");
-        let size = format!("{} MiB", disk.device.geometry().sectors >> 11);
+        let mut what = format!("{} MiB", disk.device.geometry().sectors >> 11);
         let driver = disk.device.name();
-        log::info!("disk {number}: {size}, {driver}");
+        log::info!("disk {number}: {what}, {driver}");
         if scratch == Some(name.as_str()) {
             is_missing = false;
             let is_used = measure_with(Ok(disk));
-            note(name, driver, if is_used { "active" } else { "idle" }, size);
+            note(name, driver, if is_used { "active" } else { "idle" }, what);
             continue;
         }
-        match (state_partition(&name, &mut *disk.device), &found) {
+        let partitions = partitions(&name, &mut *disk.device);
+        let of = |kind: Guid| partitions.iter().find(|partition| partition.kind == kind).copied();
+        let disk = Arc::new(Disk { name, device: Mutex::new(Some(disk)) });
+        let name = &disk.name;
+        match (of(state::PARTITION), &found) {
             (Some(partition), None) => {
-                note(name.clone(), driver, "idle", format!("{size}, keeps the machine's state"));
-                found = Some(StateDisk { name, disk, partition });
+                what += ", keeps the machine's state";
+                found = Some(StateDisk { disk: Arc::clone(&disk), partition });
             }
             (Some(_), Some(first)) => {
-                log::warn!("{name} is left alone: the machine's state is on {}", first.name);
-                note(name, driver, "idle", size);
+                log::warn!("{name} is left alone: the machine's state is on {}", first.name());
             }
-            (None, _) => note(name, driver, "idle", size),
+            (None, _) => {}
         }
+        let is_used = checkpoints::offer(&disk, &of);
+        if is_used {
+            what += ", keeps its checkpoints";
+        }
+        note(name.clone(), driver, if is_used { "active" } else { "idle" }, what);
     }
     if let Some(name) = scratch.filter(|_| is_missing) {
         measure_with(Err(name));
@@ -61,12 +91,14 @@ pub fn find(bus: &Bus<'_>, command_line: &str) -> Option<StateDisk> {
     found
 }
 
-/// Writes down which disks there are. None is read, and none is used.
-#[cfg(feature = "vmm")]
-pub fn note_all(bus: &Bus<'_>) {
-    for (number, disk) in bus.block().iter().enumerate() {
-        let size = format!("{} MiB", disk.device.geometry().sectors >> 11);
-        note(format!("disk{number}"), disk.device.name(), "idle", size);
+/// Without a VMM there are none.
+#[cfg(not(feature = "vmm"))]
+mod checkpoints {
+    use super::{Disk, Guid, Partition};
+    use alloc::sync::Arc;
+
+    pub(super) fn offer(_: &Arc<Disk>, _: &dyn Fn(Guid) -> Option<Partition>) -> bool {
+        false
     }
 }
 
@@ -91,17 +123,17 @@ fn measure_with(_: Result<Attached<dyn BlockDevice>, &str>) -> bool {
     false
 }
 
-fn state_partition(name: &str, disk: &mut dyn BlockDevice) -> Option<Partition> {
+fn partitions(name: &str, disk: &mut dyn BlockDevice) -> Vec<Partition> {
     let table = match gpt::read(disk) {
         Ok(table) => table,
-        Err(GptError::NoTable) => return None,
+        Err(GptError::NoTable) => return Vec::new(),
         Err(error) => {
             log::error!("{name} is left alone: {error}");
-            return None;
+            return Vec::new();
         }
     };
     if let Some(fault) = table.fault {
         log::warn!("{name} is not written until its GPT is repaired: {fault}");
     }
-    table.partitions.into_iter().find(|partition| partition.kind == state::PARTITION)
+    table.partitions
 }

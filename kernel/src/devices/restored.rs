@@ -1,6 +1,7 @@
 //! The devices across a freeze and a restore: at rest while the machine stands still, found anew by a system that is on another machine.
 
 use alloc::boxed::Box;
+use app::Env;
 use drivers_api::AbsentNet;
 use machine::time::{Duration, Instant};
 use machine::{irq, start};
@@ -9,28 +10,30 @@ use net::{Config, Network};
 use super::{Card, Cards, FOUND, WIRED, disks, on_bus, start_entropy, wire};
 
 /// The devices' part in a freeze, and in what comes of it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Part {
-    command_line: &'static str,
+    env: &'static Env,
 }
 
 /// No device is in use as long as this lives.
 pub struct Held {
     networks: [Option<net::Held>; Network::ALL.len()],
+    checkpoints: Option<disks::checkpoints::Held>,
     #[cfg(feature = "bench")]
     scratch: bench::HeldDisk,
 }
 
 impl Part {
-    /// Of the machine that was started with this command line.
-    pub fn new(command_line: &'static str) -> Self {
-        Self { command_line }
+    /// Of the machine of which applications are told this.
+    pub fn new(env: &'static Env) -> Self {
+        Self { env }
     }
 
     /// Waits until no device is in use.
     pub fn hold(&self) -> Held {
         Held {
             networks: Network::ALL.map(Network::hold),
+            checkpoints: disks::checkpoints::hold(),
             #[cfg(feature = "bench")]
             scratch: bench::hold_disk(),
         }
@@ -42,6 +45,9 @@ impl Part {
         for network in held.networks.iter_mut().flatten() {
             network.device().halt();
         }
+        if let Some(disk) = &mut held.checkpoints {
+            disk.halt();
+        }
         on_bus(|bus| {
             for function in bus.functions.iter().filter(|function| !function.is_bridge()) {
                 function.silence(bus.space);
@@ -49,7 +55,7 @@ impl Part {
         });
     }
 
-    /// Finds the devices anew: those that were known are not touched any more. Interrupts may be off.
+    /// Finds the devices anew, but the disks: those that were known are not touched any more. Interrupts may be off.
     pub fn find(&self, held: &mut Held) {
         if let Some(madt) = start::acpi().and_then(|acpi| acpi.madt.as_ref()) {
             irq::restart(madt);
@@ -61,15 +67,27 @@ impl Part {
             let mut old = network.replace(gone).expect("it has the old one's address");
             old.abandon();
         }
+        if let Some(disk) = &mut held.checkpoints {
+            disk.abandon();
+        }
         #[cfg(feature = "bench")]
         held.scratch.abandon();
         on_bus(|bus| {
             start_entropy(bus);
-            for card in Cards::find(bus, self.command_line).cards {
+            for card in Cards::find(bus, self.env.command_line()).cards {
                 give(card, held);
             }
-            disks::note_all(bus);
         });
+    }
+
+    /// Finds the disks anew, which are read for that: when all go on, on a thread. None is the benchmarks'.
+    pub fn settle(&self) {
+        on_bus(|bus| drop(disks::find(bus, "")));
+    }
+
+    /// Says once more what is ready, in a system that was restored.
+    pub fn announce(&self) {
+        self.env.announce();
     }
 
     /// What a system that was restored does, before anybody else runs: finds the devices anew, and makes sure that it is the only one of its

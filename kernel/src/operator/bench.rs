@@ -1,7 +1,7 @@
 //! The benchmarks, as a job: they load the machine and switch its modes.
 
 use super::jobs::{self, Follower, Handle};
-use super::{line, refuse, show};
+use super::{line, refuse};
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -66,17 +66,6 @@ fn list(json: bool, output: &mut dyn Output) -> u8 {
     if told.is_ok() { exit::DONE } else { exit::UNKNOWN }
 }
 
-#[derive(Serialize)]
-struct Begun {
-    job: u64,
-}
-
-impl Begun {
-    fn text(&self) -> String {
-        format!("job {}\n", self.job)
-    }
-}
-
 /// Measures, or tells what there is to be measured.
 pub fn bench(caller: &Caller, env: &Env, asked: &Bench, json: bool, output: &mut dyn Output) -> u8 {
     if asked.list {
@@ -101,7 +90,7 @@ pub fn bench(caller: &Caller, env: &Env, asked: &Bench, json: bool, output: &mut
         what = what + " " + word;
     }
     match jobs::start(caller, &what, true, Builder::new("bench").affinity(FIRST_CPU), measure) {
-        Ok(job) if asked.detach => show(output, json, &Begun { job }, Begun::text),
+        Ok(job) if asked.detach => jobs::detach(job, json, output),
         Ok(job) => jobs::follow(job, Follower::Owner, json, output),
         Err(why) => refuse(output, json, &why),
     }

@@ -1,17 +1,20 @@
 //! A checkpoint of the running machine, as a job: memory is frozen in guest mode, read while the system writes on, and streamed to
-//! whoever asked. What is in one: `kernel/doc/checkpoint.md`.
+//! whoever asked, or written to the machine's own disk. What is in one: `kernel/doc/checkpoint.md`.
 
 mod base;
+mod disk;
+mod stream;
 
-use super::jobs::belt::Outward;
-use super::jobs::{self, Cancelled, Follower, Handle};
+pub use disk::{NO_PLACE, list, to_disk};
+pub use stream::checkpoint;
+
+use super::jobs::{Cancelled, Handle};
 use super::key::key;
 use super::told::Told;
-use super::{changes, heir, identity, refuse};
+use super::{changes, heir, identity};
 use crate::devices::{Held, Part};
 use alloc::format;
 use alloc::string::{String, ToString};
-use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
 use base::{Base, Unfit};
@@ -20,19 +23,19 @@ use control::jobs::{Said, State};
 use control::request::LONGEST;
 use core::fmt;
 use core::ops::Range;
+use drivers_api::BlockError;
 use machine::dma::DmaRegion;
 use machine::journal::EVENTS;
 use machine::memory::frames::Taken;
 use machine::memory::map::MemoryMap;
 use machine::paging::{PAGE, image_bounds};
-use machine::thread::{self, Builder, Priority};
+use machine::thread::{self, Priority};
 use machine::time::{self, Instant};
 use machine::{cpu, frames};
 use mode::bare::{
-    FreezeError, Party, Returned, Snapshot, SnapshotError, freeze, freeze_and_record, monitor, request,
+    FreezeError, Party, RequestError, Returned, Snapshot, SnapshotError, freeze, freeze_and_record, request,
 };
 use mode::{Outcome, Phase};
-use net::ssh::{Caller, Output};
 use x86defs::state::CpuState;
 
 /// Pages that are fetched at a time.
@@ -40,8 +43,6 @@ const FETCHED: usize = 64;
 /// Raw bytes of a chunk at most.
 const CHUNK: usize = 256 * 1024;
 const _: () = assert!(CHUNK >= MIN_CHUNK && size_of::<CpuState>() <= FETCHED * PAGE as usize);
-/// Bytes that are gathered before they are sent.
-const PIECE: usize = 64 * 1024;
 /// For copies of what is written meanwhile: a share of what is free, and at least so many bytes.
 const ROOM_SHARE: u64 = 8;
 const LEAST_ROOM: u64 = 8 << 20;
@@ -51,10 +52,13 @@ const LEAST_ROOM: u64 = 8 << 20;
 enum Fault {
     Cancelled,
     Memory,
+    Enter(RequestError),
+    Leave(RequestError),
     Freeze(FreezeError),
     Snapshot(SnapshotError),
     Format(checkpoint::Error),
     Base(Unfit),
+    Disk(slots::Error<BlockError>),
 }
 
 impl fmt::Display for Fault {
@@ -62,10 +66,13 @@ impl fmt::Display for Fault {
         match self {
             Self::Cancelled => f.write_str("cancelled"),
             Self::Memory => f.write_str("there is not enough memory"),
+            Self::Enter(error) => error.fmt(f),
+            Self::Leave(error) => write!(f, "the machine stays in guest mode: {error}"),
             Self::Freeze(error) => error.fmt(f),
             Self::Snapshot(error) => error.fmt(f),
             Self::Format(error) => error.fmt(f),
             Self::Base(unfit) => unfit.fmt(f),
+            Self::Disk(error) => error.fmt(f),
         }
     }
 }
@@ -88,11 +95,17 @@ impl From<checkpoint::Error> for Fault {
     }
 }
 
-impl From<WriteError<Cancelled>> for Fault {
-    fn from(error: WriteError<Cancelled>) -> Self {
+impl From<Cancelled> for Fault {
+    fn from(Cancelled: Cancelled) -> Self {
+        Self::Cancelled
+    }
+}
+
+impl From<WriteError<Fault>> for Fault {
+    fn from(error: WriteError<Fault>) -> Self {
         match error {
             WriteError::Format(error) => Self::Format(error),
-            WriteError::Sink(Cancelled) => Self::Cancelled,
+            WriteError::Sink(fault) => fault,
         }
     }
 }
@@ -106,29 +119,6 @@ pub struct Wish {
     pub base: Option<[u8; 16]>,
     /// What is written from then on is recorded, for one that builds on this one; so the machine stays in guest mode.
     pub track: bool,
-}
-
-/// Takes a checkpoint and streams it to the caller.
-pub fn checkpoint(
-    caller: &Caller,
-    map: &'static MemoryMap,
-    part: Part,
-    wish: Wish,
-    output: &mut dyn Output,
-) -> u8 {
-    if let Err(unavailable) = monitor() {
-        return refuse(output, false, &unavailable.to_string());
-    }
-    if let Some(Err(unfit)) = wish.base.map(base::check) {
-        return refuse(output, false, &unfit.to_string());
-    }
-    let belt = Arc::new(Outward::new());
-    let end = Arc::clone(&belt);
-    let work = move |handle: &Handle| work(handle, &end, map, part, wish);
-    match jobs::start(caller, "checkpoint", true, Builder::new("checkpoint"), work) {
-        Ok(job) => jobs::follow_with(job, Follower::Owner, &*belt, false, output),
-        Err(why) => refuse(output, false, &why),
-    }
 }
 
 /// What is at rest while the machine stands still, and put in order by a system that was restored.
@@ -151,47 +141,74 @@ impl Party for Machine {
     }
 }
 
-/// In guest mode, and back to the mode it was in, unless what is written is still recorded.
-fn work(handle: &Handle, belt: &Outward, map: &MemoryMap, part: Part, wish: Wish) -> State {
-    let entered = match request(Some(Phase::Guest), LONGEST) {
-        Ok(outcome) => outcome == Outcome::Switched,
-        Err(error) => return State::Failed(error.to_string()),
-    };
-    let taken = take(handle, belt, map, part, wish);
+impl Fault {
+    /// The end of a job that meets it.
+    fn end(self) -> State {
+        match self {
+            Self::Cancelled => State::Cancelled,
+            fault => State::Failed(fault.to_string()),
+        }
+    }
+}
+
+/// Where a checkpoint goes.
+trait Outlet: Sink<Error = Fault> {
+    /// All has been written: returns when it is there.
+    fn finish(&mut self) -> Result<(), Fault>;
+}
+
+/// A checkpoint, all of which its outlet has taken.
+struct Checkpoint<S> {
+    outlet: S,
+    header: Header,
+    totals: Totals,
+    /// How long the machine stood still, in nanoseconds.
+    stop: u128,
+    /// What more is to be told of it.
+    more: String,
+}
+
+impl<S> fmt::Display for Checkpoint<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Totals { pages, zero, .. } = self.totals;
+        write!(f, "{pages} pages, {zero} more are zero; stopped for {} ns{}", self.stop, self.more)
+    }
+}
+
+/// Takes one in guest mode, and goes back to the mode that the machine was in, unless what is written is still recorded. None in a system that
+/// was restored from it.
+fn take<S: Outlet>(
+    handle: &Handle,
+    outlet: S,
+    map: &MemoryMap,
+    part: Part,
+    wish: Wish,
+) -> Result<Option<Checkpoint<S>>, Fault> {
+    let entered = request(Some(Phase::Guest), LONGEST).map_err(Fault::Enter)? == Outcome::Switched;
+    let taken = take_in_guest_mode(handle, outlet, map, part, wish);
     // It was low while pages were sent.
     thread::set_priority(Priority::Normal);
-    if entered
-        && !base::is_kept()
-        && let Err(error) = request(Some(Phase::Native), LONGEST)
-    {
-        return State::Failed(format!("the machine stays in guest mode: {error}"));
+    if entered && !base::is_kept() {
+        request(Some(Phase::Native), LONGEST).map_err(Fault::Leave)?;
     }
-    match taken {
-        Ok(Made::Written(told)) => {
-            handle.say(Said::Remark(told));
-            State::Done
-        }
-        Ok(Made::Restored) => {
-            let generation = changes::generation();
-            EVENTS.push("restored", format_args!("from a checkpoint, generation {generation}"));
-            // `qs run --restore` waits for this line.
-            log::info!("restored: goes on from a checkpoint, generation {generation}");
-            State::Done
-        }
-        Err(Fault::Cancelled) => State::Cancelled,
-        Err(fault) => State::Failed(fault.to_string()),
+    if let Ok(None) = taken {
+        part.settle();
+        let generation = changes::generation();
+        EVENTS.push("restored", format_args!("from a checkpoint, generation {generation}"));
+        part.announce();
+        // `qs run --restore` waits for this line.
+        log::info!("restored: goes on from a checkpoint, generation {generation}");
     }
+    taken
 }
 
-/// What has become of it.
-enum Made {
-    /// A checkpoint; told in words.
-    Written(String),
-    /// This system is on another machine now, or later on this one.
-    Restored,
-}
-
-fn take(handle: &Handle, belt: &Outward, map: &MemoryMap, part: Part, wish: Wish) -> Result<Made, Fault> {
+fn take_in_guest_mode<S: Outlet>(
+    handle: &Handle,
+    outlet: S,
+    map: &MemoryMap,
+    part: Part,
+    wish: Wish,
+) -> Result<Option<Checkpoint<S>>, Fault> {
     // What is fetched goes to exempt memory, which has to be there before.
     let mut buffer = DmaRegion::new(FETCHED).ok_or(Fault::Memory)?;
     let (features, map, image) = (identity::features()?, identity::map(map)?, identity::image());
@@ -205,7 +222,7 @@ fn take(handle: &Handle, belt: &Outward, map: &MemoryMap, part: Part, wish: Wish
     let base = base::take();
     let snapshot = match returned {
         Returned::GoOn(snapshot) => snapshot,
-        Returned::Restored => return Ok(Made::Restored),
+        Returned::Restored => return Ok(None),
     };
     // After the freeze: no clock that was read before is ahead of it.
     let (monotonic, wall) = (Instant::now().as_nanos(), time::wall_clock().as_nanos());
@@ -234,9 +251,8 @@ fn take(handle: &Handle, belt: &Outward, map: &MemoryMap, part: Part, wish: Wish
     let (pages, left) = (frames.count(FrameKind::Here), frames.count(FrameKind::Base));
     let ranges: Vec<_> =
         frames.ranges().iter().filter(|range| range.kind == FrameKind::Here).copied().collect();
-    let sent = Sent { handle, belt, gathered: Vec::new(), bytes: 0 };
     let manifest = Manifest { header, features, map, cpus, frames };
-    let mut writer = Writer::begin(sent, manifest, key().as_ref(), CHUNK)?;
+    let mut writer = Writer::begin(outlet, manifest, key().as_ref(), CHUNK)?;
     let mut progress = Told::new(handle, pages);
     for range in ranges {
         let mut first = range.first;
@@ -253,45 +269,19 @@ fn take(handle: &Handle, belt: &Outward, map: &MemoryMap, part: Part, wish: Wish
             first = next;
         }
     }
-    let (mut sent, Totals { pages, zero, .. }) = writer.end()?;
-    sent.hand_over().map_err(|Cancelled| Fault::Cancelled)?;
-    let nanos = u128::from(snapshot.stop()) * 1_000_000_000 / u128::from(time::tsc_hertz().max(1));
-    let mut told =
-        format!("{} bytes: {pages} pages, {zero} more are zero; stopped for {nanos} ns", sent.bytes);
+    let (mut outlet, totals) = writer.end()?;
+    outlet.finish()?;
+    let stop = u128::from(snapshot.stop()) * 1_000_000_000 / u128::from(time::tsc_hertz().max(1));
+    let mut more = String::new();
     if let Some(base) = wish.base {
-        told += &format!("; {left} pages are those of {}", base::hex(&base));
+        more += &format!("; {left} pages are those of {}", base::hex(&base));
     }
     if let Some(frames) = all {
         snapshot.keep_record();
-        told += &format!("; the next one can build on {}", base::hex(&id));
+        more += &format!("; the next one can build on {}", base::hex(&id));
         Base::keep(id, frames);
     }
-    Ok(Made::Written(told))
-}
-
-/// Bytes on their way to the client, gathered to larger pieces.
-struct Sent<'a> {
-    handle: &'a Handle,
-    belt: &'a Outward,
-    gathered: Vec<u8>,
-    /// All that were written.
-    bytes: u64,
-}
-
-impl Sent<'_> {
-    fn hand_over(&mut self) -> Result<(), Cancelled> {
-        self.belt.put(self.handle, core::mem::take(&mut self.gathered))
-    }
-}
-
-impl Sink for Sent<'_> {
-    type Error = Cancelled;
-
-    fn write(&mut self, bytes: &[u8]) -> Result<(), Cancelled> {
-        self.gathered.extend_from_slice(bytes);
-        self.bytes += bytes.len() as u64;
-        if self.gathered.len() < PIECE { Ok(()) } else { self.hand_over() }
-    }
+    Ok(Some(Checkpoint { outlet, header, totals, stop, more }))
 }
 
 /// What a buffer begins with.

@@ -22,10 +22,11 @@ pub fn find(image: Option<[u8; 32]>, disk: Option<StateDisk>) -> Option<([u8; 32
 }
 
 /// The key with its origin, or why there is none and where it was looked for.
-fn kept_or_made(mut disk: Option<StateDisk>) -> Result<([u8; 32], String), (String, HostKeyError)> {
-    let name = disk.as_ref().map_or_else(String::new, |disk| disk.name.clone());
+fn kept_or_made(disk: Option<StateDisk>) -> Result<([u8; 32], String), (String, HostKeyError)> {
+    let name = disk.as_ref().map_or_else(String::new, |disk| disk.name().to_string());
     let place = if name.is_empty() { String::new() } else { format!(" on {name}") };
-    let opened = disk.as_mut().map(StateDisk::open).transpose();
+    let mut locked = disk.as_ref().map(StateDisk::lock);
+    let opened = disk.as_ref().zip(locked.as_deref_mut()).map(|(disk, locked)| disk.open(locked)).transpose();
     let mut store = opened.map_err(|error| (place.clone(), HostKeyError::Kept(error)))?;
     let found = state::host_key(store.as_mut(), entropy::health().is_good(), entropy::fill);
     let (key, keeping) = found.map_err(|error| (place, error))?;

@@ -77,6 +77,16 @@ impl Handle {
         }
     }
 
+    /// Changes the machine's state as an exclusive job does, for as long as `work` takes; not if anybody else does, and then says who.
+    #[cfg(feature = "vmm")]
+    pub fn in_turn<R>(&self, work: impl FnOnce() -> R) -> Result<R, String> {
+        changes::in_turn(|| JOBS.lock().claim(self.0).map_err(|refused| refused.to_string()))?;
+        let result = work();
+        changes::count();
+        JOBS.lock().release(self.0);
+        Ok(result)
+    }
+
     /// Waits until a time, or until it is to end.
     pub fn wait_until(&self, time: Instant) {
         self.wait_until_or(time, || false);
@@ -219,6 +229,18 @@ pub fn cancel(caller: &Caller, number: u64, json: bool, output: &mut dyn Output)
         }
         Err(refused) => refuse(output, json, &refused.to_string()),
     }
+}
+
+#[cfg(any(feature = "bench", feature = "vmm"))]
+#[derive(Serialize)]
+struct Begun {
+    job: u64,
+}
+
+/// Tells the number of a job that goes on without its client.
+#[cfg(any(feature = "bench", feature = "vmm"))]
+pub fn detach(job: u64, json: bool, output: &mut dyn Output) -> u8 {
+    show(output, json, &Begun { job }, |Begun { job }| format!("job {job}\n"))
 }
 
 /// Who follows a job.

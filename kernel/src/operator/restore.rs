@@ -1,14 +1,15 @@
-//! A checkpoint from a client, and this machine goes on as the one that was frozen. Nothing of this one is touched until all has come and is
-//! whole, and fits. How: `kernel/doc/checkpoint.md`.
+//! A checkpoint from a client or from the machine's own disk, and this machine goes on as the one that was frozen. Nothing of this
+//! one is touched until all has come and is whole, and fits. How: `kernel/doc/checkpoint.md`.
 
 mod places;
 
+use super::checkpoint::NO_PLACE;
 use super::jobs::belt::Inward;
 use super::jobs::{self, Cancelled, Follower, Handle};
 use super::key::key;
 use super::told::Told;
 use super::{heir, identity, refuse};
-use crate::devices::Part;
+use crate::devices::{Part, Place, place};
 use alloc::boxed::Box;
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
@@ -18,6 +19,7 @@ use control::jobs::{Said, State};
 use control::request::LONGEST;
 use core::fmt;
 use core::time::Duration;
+use drivers_api::BlockError;
 use machine::cpu;
 use machine::memory::map::MemoryMap;
 use machine::thread::Builder;
@@ -26,10 +28,14 @@ use mode::bare::{self, RequestError, RestoreError, monitor, request};
 use mode::{Outcome, Phase};
 use net::ssh::{Caller, Output};
 use places::{Misfit, Places, Plan};
+use slots::{Slots, Which, WhichError};
 use vmm::monitor::BuildError;
 
 /// How long a client has to hang up, once it is told that its checkpoint takes over.
 const FAREWELL: Duration = Duration::from_secs(3);
+
+/// `qs run --restore disk` waits for a line with this, too.
+const AFRESH: &str = "this machine starts afresh";
 
 /// Why this machine goes on as it was.
 #[derive(Debug)]
@@ -40,6 +46,10 @@ enum Fault {
     /// All reasons.
     Refused(Vec<String>),
     Misfit(Misfit),
+    Which(WhichError),
+    /// No disk keeps checkpoints.
+    NoPlace,
+    Disk(slots::Error<BlockError>),
     Mode(RequestError),
     Restore(RestoreError),
 }
@@ -52,6 +62,9 @@ impl fmt::Display for Fault {
             Self::Read(error) => error.fmt(f),
             Self::Refused(reasons) => write!(f, "this machine can't go on from it: {}", reasons.join("; ")),
             Self::Misfit(error) => error.fmt(f),
+            Self::Which(error) => error.fmt(f),
+            Self::NoPlace => f.write_str(NO_PLACE),
+            Self::Disk(error) => error.fmt(f),
             Self::Mode(error) => error.fmt(f),
             Self::Restore(error) => error.fmt(f),
         }
@@ -63,6 +76,15 @@ impl From<ReadError<Cancelled>> for Fault {
         match error {
             ReadError::Format(error) => Self::Read(error),
             ReadError::Source(Cancelled) => Self::Cancelled,
+        }
+    }
+}
+
+impl From<ReadError<BlockError>> for Fault {
+    fn from(error: ReadError<BlockError>) -> Self {
+        match error {
+            ReadError::Format(error) => Self::Read(error),
+            ReadError::Source(error) => Self::Disk(slots::Error::Disk(error)),
         }
     }
 }
@@ -79,21 +101,26 @@ impl From<Misfit> for Fault {
     }
 }
 
-/// Takes a checkpoint from the caller, who is let go when it is sure that this machine is able to go on from it; with `new_identity` as a host of
-/// its own, beside the one that was frozen.
+/// Takes a checkpoint from the caller, or from the machine's own disk (`from`: which one). The caller is let go when it is sure that
+/// this machine is able to go on from it; with `new_identity` as a host of its own, beside the one that was frozen.
 pub fn restore(
     caller: &Caller,
     map: &'static MemoryMap,
     part: Part,
     new_identity: bool,
+    from: Option<&str>,
     output: &mut dyn Output,
 ) -> u8 {
     if let Err(unavailable) = monitor() {
         return refuse(output, false, &unavailable.to_string());
     }
-    let belt = Arc::new(Inward::new());
+    let kept = match from.map(Kept::find).transpose() {
+        Ok(kept) => kept,
+        Err(fault) => return refuse(output, false, &fault.to_string()),
+    };
+    let belt = Arc::new(if kept.is_some() { Inward::closed() } else { Inward::new() });
     let end = Arc::clone(&belt);
-    let work = move |handle: &Handle| match work(handle, &end, map, part, new_identity) {
+    let work = move |handle: &Handle| match work(handle, &end, map, part, new_identity, kept) {
         Fault::Cancelled => State::Cancelled,
         fault => State::Failed(fault.to_string()),
     };
@@ -108,14 +135,24 @@ pub fn restore(
 }
 
 /// Why nothing has come of it.
-fn work(handle: &Handle, belt: &Inward, map: &MemoryMap, part: Part, new_identity: bool) -> Fault {
-    let source = Received { handle, belt, piece: Vec::new(), read: 0 };
+fn work(
+    handle: &Handle,
+    belt: &Inward,
+    map: &MemoryMap,
+    part: Part,
+    new_identity: bool,
+    kept: Option<Kept>,
+) -> Fault {
     let mut progress = None;
     let told = |done, of| {
         progress.get_or_insert_with(|| Told::new(handle, of)).more(done);
         if handle.is_cancelled() { Err(Fault::Cancelled) } else { Ok(()) }
     };
-    let plan = match receive(source, map, told) {
+    let plan = match kept {
+        Some(kept) => receive(kept, map, told),
+        None => receive(Received { handle, belt, piece: Vec::new(), read: 0 }, map, told),
+    };
+    let plan = match plan {
         Ok(plan) => plan,
         Err(fault) => return fault,
     };
@@ -130,8 +167,49 @@ fn work(handle: &Handle, belt: &Inward, map: &MemoryMap, part: Part, new_identit
     })
 }
 
-/// Puts the received system in the place of this one. `farewell` is said when nothing is known to be in the way. Where this returns, this
-/// machine goes on as it was.
+/// Goes on from a checkpoint on the machine's own disk at boot, before anything serves: `disk`, or `disk:` and which one. Where nothing
+/// comes of it the log says why, and the machine goes on as it was started.
+pub fn at_boot(map: &MemoryMap, part: Part, new_identity: bool, from: &str) {
+    let which = match from.split_once(':') {
+        None if from == "disk" => "latest",
+        Some(("disk", which)) => which,
+        _ => {
+            return log::error!(
+                "restore={from}: neither disk nor disk:latest, disk:NUMBER, disk:ID; {AFRESH}"
+            );
+        }
+    };
+    let work = || {
+        monitor().map_err(Fault::Unavailable)?;
+        let plan = receive(Kept::find(which)?, map, |_, _| Ok(()))?;
+        Err::<(), _>(take_over(&plan, part, new_identity, || Ok(())))
+    };
+    if let Err(fault) = work() {
+        log::error!("restore={from}: {fault}; {AFRESH}");
+    }
+}
+
+/// A checkpoint on the machine's own disk.
+struct Kept(slots::Reader<Place>);
+
+impl Kept {
+    fn find(which: &str) -> Result<Self, Fault> {
+        let which: Which = which.parse().map_err(Fault::Which)?;
+        let place = place().ok_or(Fault::NoPlace)?;
+        Slots::open(place).and_then(|slots| slots.read(which)).map(Self).map_err(Fault::Disk)
+    }
+}
+
+impl Source for Kept {
+    type Error = BlockError;
+
+    fn read(&mut self, bytes: &mut [u8]) -> Result<usize, BlockError> {
+        self.0.read(bytes)
+    }
+}
+
+/// Puts the received system in the place of this one. `farewell` is said when nothing is known to be in the way. Where this returns,
+/// this machine goes on as it was.
 fn take_over(
     plan: &Plan,
     part: Part,
@@ -150,6 +228,8 @@ fn take_over(
         let error = bare::restore(plan.address(), LONGEST);
         heir::order_new_identity(false);
         part.find(&mut held);
+        drop(held);
+        part.settle();
         Fault::Restore(error)
     });
     if entered && let Err(error) = request(Some(Phase::Native), LONGEST) {

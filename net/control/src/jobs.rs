@@ -185,6 +185,23 @@ impl Jobs {
         Ok(self.last)
     }
 
+    /// From now on a job changes the state, until it says that it does not.
+    pub fn claim(&mut self, number: u64) -> Result<(), Refused> {
+        if let Some(other) = self.exclusive().filter(|other| *other != number) {
+            return Err(Refused::Busy(other));
+        }
+        self.job(number)?;
+        self.running(number).ok_or(Refused::Ended(number))?.exclusive = true;
+        Ok(())
+    }
+
+    /// A job does not change the state any more.
+    pub fn release(&mut self, number: u64) {
+        if let Some(job) = self.running(number) {
+            job.exclusive = false;
+        }
+    }
+
     /// A job is so far.
     pub fn progress(&mut self, number: u64, progress: Progress) {
         if let Some(job) = self.running(number) {
@@ -281,6 +298,22 @@ mod tests {
         jobs.end(1, State::Cancelled, 1);
         assert_eq!(jobs.exclusive(), None);
         assert_eq!(jobs.begin("b", "me", true, 1), Ok(RUNNING as u64 + 1));
+    }
+
+    #[test]
+    fn a_job_changes_the_state_now_and_then() {
+        let mut jobs = Jobs::new();
+        let often = jobs.begin("often", "me", false, 0).unwrap();
+        assert_eq!(jobs.claim(often), Ok(()));
+        assert_eq!(jobs.begin("once", "me", true, 0), Err(Refused::Busy(often)));
+        jobs.release(often);
+        assert_eq!(jobs.begin("once", "me", true, 0), Ok(2));
+        assert_eq!(jobs.claim(often), Err(Refused::Busy(2)));
+        jobs.end(2, State::Done, 0);
+        assert_eq!(jobs.claim(often), Ok(()));
+        jobs.end(often, State::Cancelled, 0);
+        assert_eq!((jobs.exclusive(), jobs.claim(often)), (None, Err(Refused::Ended(often))));
+        assert_eq!(jobs.claim(7), Err(Refused::Unknown(7)));
     }
 
     #[test]

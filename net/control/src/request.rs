@@ -16,6 +16,10 @@ pub const LONGEST: Duration = Duration::from_secs(60);
 pub const MOST: u64 = 1_000_000_000;
 /// The most memory that a checkpoint may be given for copies, in bytes.
 pub const MOST_ROOM: u64 = 1 << 40;
+/// The most checkpoints that are kept on the machine's own disk.
+pub const MOST_KEPT: usize = 7;
+/// The longest time from one checkpoint to the next.
+pub const SELDOM: Duration = Duration::from_hours(24);
 /// The longest command line, in bytes.
 pub const MAX_COMMAND: usize = 1024;
 /// The longest operation ID, in characters.
@@ -44,16 +48,17 @@ pub const VERBS: &[(&str, &str, Role, &str)] = &[
     ),
     (
         "checkpoint",
-        "[--room MIB] [--base ID] [--track]",
+        "[--room MIB] [--base ID] [--track] | --to disk [--room MIB] [--keep N] [--every TIME] [--detach]",
         Role::Operate,
-        "write a checkpoint of the running machine to standard output, as a job that ends with its client; --base: only what was written since that one; --track: record what is written from then on, for the next one's --base",
+        "write a checkpoint of the running machine to standard output or its own disk, as a job that ends with its client unless detached; --base: only what was written since that one; --track: record what is written from then on, for the next one's --base",
     ),
     (
         "restore",
-        "[--new-identity]",
+        "[--new-identity] [--from disk[:latest|:NUMBER|:ID]]",
         Role::Admin,
-        "read a checkpoint from standard input and go on as the machine that was frozen, which ends all that this one does",
+        "read a checkpoint from standard input, or from the machine's own disk, and go on as the machine that was frozen, which ends all that this one does",
     ),
+    ("checkpoint list", "", Role::Observe, "the checkpoints on the machine's own disk"),
     ("job list", "", Role::Observe, "what runs in the background"),
     ("job watch", "ID", Role::Observe, "a job's progress and results, until its end"),
     ("job cancel", "ID", Role::Operate, "end a job"),
@@ -113,6 +118,19 @@ pub struct Bench {
     pub list: bool,
 }
 
+/// Checkpoints on the machine's own disk that are asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ToDisk {
+    /// As for [`Verb::Checkpoint`].
+    pub room: Option<u64>,
+    /// So many are kept, 1 to [`MOST_KEPT`].
+    pub keep: usize,
+    /// From the beginning of one to that of the next, 1 s to [`SELDOM`]; else there is one.
+    pub every: Option<Duration>,
+    /// Goes on without its client.
+    pub detach: bool,
+}
+
 /// What is to be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verb {
@@ -160,7 +178,13 @@ pub enum Verb {
     Restore {
         /// As another host: with this machine's addresses and host key, and without the connections of the one that was frozen.
         new_identity: bool,
+        /// Which one on the machine's own disk: `latest`, a number, or an ID; else it comes from the client.
+        from: Option<String>,
     },
+    /// Write checkpoints to the machine's own disk.
+    CheckpointToDisk(ToDisk),
+    /// Tell which checkpoints are on the machine's own disk.
+    CheckpointList,
     /// Tell the jobs.
     JobList,
     /// Tell a job's progress.
@@ -218,7 +242,8 @@ impl Verb {
             | Self::Repeat(_)
             | Self::JobCancel(_)
             | Self::Bench(_)
-            | Self::Checkpoint { .. } => Role::Operate,
+            | Self::Checkpoint { .. }
+            | Self::CheckpointToDisk(_) => Role::Operate,
             Self::Restore { .. } => Role::Admin,
             _ => Role::Observe,
         }
@@ -330,20 +355,58 @@ fn bench(words: &mut Words<'_>) -> Result<Verb, UsageError> {
     Ok(Verb::Bench(Bench { names, quick, detach, list }))
 }
 
-fn checkpoint(words: &mut Words<'_>, json: bool) -> Result<Verb, UsageError> {
+fn room(words: &mut Words<'_>) -> Result<Option<u64>, UsageError> {
     const ROOM: &str = "--room takes mebibytes, 1 to 1048576";
+    match words.number("--room", ROOM)? {
+        Some(mebibytes) if !(1..=MOST_ROOM >> 20).contains(&mebibytes) => Err(UsageError::Value(ROOM)),
+        mebibytes => Ok(mebibytes.map(|mebibytes| mebibytes << 20)),
+    }
+}
+
+/// A time with its unit.
+fn time(word: &str, what: &'static str) -> Result<Duration, UsageError> {
+    let unit = word.char_indices().next_back().map_or(0, |(place, _)| place);
+    let (count, unit) = word.split_at(unit);
+    let seconds = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        _ => return Err(UsageError::Value(what)),
+    };
+    let time = number(count, what)?.checked_mul(seconds).map(Duration::from_secs);
+    time.filter(|time| (Duration::from_secs(1)..=SELDOM).contains(time)).ok_or(UsageError::Value(what))
+}
+
+fn to_disk(words: &mut Words<'_>) -> Result<Verb, UsageError> {
+    const KEEP: &str = "--keep takes a number, 1 to 7";
+    const EVERY: &str = "--every takes a time such as 30s, 5m or 1h, at most 24h";
+    let keep = match words.number("--keep", KEEP)? {
+        None => 1,
+        Some(keep) if (1..=MOST_KEPT as u64).contains(&keep) => keep as usize,
+        Some(_) => return Err(UsageError::Value(KEEP)),
+    };
+    let every = words.value("--every").map(|word| time(word, EVERY)).transpose()?;
+    Ok(Verb::CheckpointToDisk(ToDisk { room: room(words)?, keep, every, detach: words.flag("--detach") }))
+}
+
+fn checkpoint(words: &mut Words<'_>, json: bool) -> Result<Verb, UsageError> {
     const BASE: &str = "--base takes the ID of a checkpoint, 32 hexadecimal digits";
     const JSON: &str = "a checkpoint is no text, there is no --json for it";
-    if json {
-        return Err(UsageError::Value(JSON));
+    match words.word() {
+        None => {}
+        Some("list") => return Ok(Verb::CheckpointList),
+        Some(other) => return Err(UsageError::Unexpected(other.to_owned())),
     }
-    let room = match words.number("--room", ROOM)? {
-        None => None,
-        Some(mebibytes) if (1..=MOST_ROOM >> 20).contains(&mebibytes) => Some(mebibytes << 20),
-        Some(_) => return Err(UsageError::Value(ROOM)),
-    };
-    let base = words.value("--base").map(|word| id(word).ok_or(UsageError::Value(BASE))).transpose()?;
-    Ok(Verb::Checkpoint { room, base, track: words.flag("--track") })
+    match words.value("--to") {
+        Some("disk") => to_disk(words),
+        Some(_) => Err(UsageError::Value("--to takes 'disk'")),
+        None if json => Err(UsageError::Value(JSON)),
+        None => {
+            let base =
+                words.value("--base").map(|word| id(word).ok_or(UsageError::Value(BASE))).transpose()?;
+            Ok(Verb::Checkpoint { room: room(words)?, base, track: words.flag("--track") })
+        }
+    }
 }
 
 /// 16 bytes that are not all zero, as hexadecimal digits.
@@ -351,6 +414,22 @@ fn id(word: &str) -> Option<[u8; 16]> {
     let digits = word.len() == 32 && word.bytes().all(|byte| byte.is_ascii_hexdigit());
     let id = u128::from_str_radix(word, 16).ok().filter(|id| digits && *id != 0)?;
     Some(id.to_be_bytes())
+}
+
+fn restore(words: &mut Words<'_>, json: bool) -> Result<Verb, UsageError> {
+    const FROM: &str = "--from takes disk, or disk:latest, disk:NUMBER, disk:ID";
+    // What it says in the end another machine would have to say.
+    const JSON: &str = "there is no --json for restore";
+    if json {
+        return Err(UsageError::Value(JSON));
+    }
+    let of_disk = |word: &str| match word.split_once(':') {
+        None if word == "disk" => Some("latest".to_owned()),
+        Some(("disk", which)) if !which.is_empty() => Some(which.to_owned()),
+        _ => None,
+    };
+    let from = words.value("--from").map(|word| of_disk(word).ok_or(UsageError::Value(FROM))).transpose()?;
+    Ok(Verb::Restore { new_identity: words.flag("--new-identity"), from })
 }
 
 fn job(words: &mut Words<'_>) -> Result<Verb, UsageError> {
@@ -391,9 +470,7 @@ impl FromStr for Request {
             Some("top") => Verb::Top { once: words.flag("--once") },
             Some("bench") => bench(&mut words)?,
             Some("checkpoint") => checkpoint(&mut words, json)?,
-            // What it says in the end another machine would have to say.
-            Some("restore") if json => return Err(UsageError::Value("there is no --json for restore")),
-            Some("restore") => Verb::Restore { new_identity: words.flag("--new-identity") },
+            Some("restore") => restore(&mut words, json)?,
             Some("job") => job(&mut words)?,
             Some("device") => match words.word() {
                 None | Some("list") => Verb::DeviceList,

@@ -1,8 +1,10 @@
 //! The command line of `qs`.
 
 mod bench;
+mod origin;
 
 pub use bench::BenchOptions;
+pub use origin::Origin;
 
 use std::path::PathBuf;
 
@@ -13,6 +15,7 @@ use crate::checkpoint::CheckpointCommand;
 use crate::disk::DiskCommand;
 use crate::mode::UsageError;
 use image_builder::config::{Bochs, Config, ConfigError, CpuModel, Emulator, Forward};
+use image_builder::control;
 use image_builder::kernel::{CheckpointKey, Content};
 use image_builder::{Accelerator, Boot, MachineType, Memory, Network, Nic, Vendor};
 
@@ -278,9 +281,10 @@ pub struct RunOptions {
     /// The machine's name [default: the application's, numbered if need be]
     #[arg(long)]
     pub name: Option<String>,
-    /// Go on from this checkpoint, of a machine with the same image, as soon as the machine is up
-    #[arg(long, value_name = "FILE")]
-    pub restore: Option<PathBuf>,
+    /// Go on from this checkpoint, of a machine with the same image: of a file, as soon as the machine is up; or of the disk (disk:latest,
+    /// disk:NUMBER, disk:ID; see qs checkpoint list), at boot
+    #[arg(long, value_name = "FILE|disk[:WHICH]")]
+    pub restore: Option<Origin>,
     /// As another host: with the addresses and the host key of this machine, beside the one that was frozen
     #[arg(long, requires = "restore")]
     pub new_identity: bool,
@@ -304,6 +308,14 @@ pub struct RunOptions {
 }
 
 impl RunOptions {
+    fn command_line(&self) -> String {
+        let mut words = self.append.clone();
+        if let Some(Origin::Disk(which)) = self.restore {
+            words.push(control::at_boot(which, self.new_identity));
+        }
+        words.join(" ")
+    }
+
     /// The machine that is asked for.
     pub fn config(&self) -> Result<Config, ConfigError> {
         let emulator = match self.emulator {
@@ -324,7 +336,7 @@ impl RunOptions {
             control_nic: self.control_nic,
             disk: self.disk.clone(),
             forwards: self.forward.clone(),
-            command_line: self.append.join(" "),
+            command_line: self.command_line(),
             icount: self.icount,
             accelerator: self.accel,
             qemu: self.qemu.clone(),
@@ -415,6 +427,14 @@ mod tests {
         assert_eq!(config.forwards, [Forward { guest: 7, host: 1007 }, Forward { guest: 9, host: 0 }]);
         assert_eq!(config.qemu_args, ["-S", "-s"]);
         assert_eq!(config.command_line, "a=1 b=2");
+    }
+
+    #[test]
+    fn a_machine_is_told_which_checkpoint_on_its_disk() {
+        let line = |words: &str| run(words).unwrap().config().unwrap().command_line;
+        assert_eq!(line("--restore disk.qsc --new-identity"), "");
+        assert_eq!(line("--disk d --restore disk --append log=debug"), "log=debug restore=disk:latest");
+        assert_eq!(line("--disk d --restore disk:7 --new-identity"), "restore=disk:7 restore.identity=new");
     }
 
     #[test]

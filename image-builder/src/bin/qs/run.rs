@@ -9,7 +9,7 @@ use serde_json::json;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use crate::arguments::RunOptions;
+use crate::arguments::{Origin, RunOptions};
 use crate::output;
 use image_builder::control::{self, Keys};
 use image_builder::machine::{Builder, MachineError};
@@ -175,11 +175,18 @@ fn stay(machine: &Machine, options: &RunOptions) -> Result<ExitCode, Error> {
 
 /// Waits until the machine does what it is there for: serves, as itself or as the one that was frozen.
 fn come_up(machine: &Machine, options: &RunOptions) -> Result<(), Error> {
-    wait_answering(machine, &options.app)?;
-    let Some(file) = &options.restore else { return Ok(()) };
-    control::restore(machine, &Keys::of_user()?, file, options.new_identity)?;
-    output::progress(format_args!("goes on from {}", file.display()));
-    wait_answering(machine, &options.app)
+    match &options.restore {
+        None => return wait_answering(machine, &options.app),
+        Some(Origin::File(file)) => {
+            wait_answering(machine, &options.app)?;
+            control::restore(machine, &Keys::of_user()?, file, options.new_identity)?;
+        }
+        Some(Origin::Disk(_)) => control::wait_restored(machine)?,
+    }
+    if let Some(origin) = &options.restore {
+        output::progress(format_args!("goes on from {origin}"));
+    }
+    Ok(machine.wait_announced()?)
 }
 
 /// Waits until each application that serves under a name of its own answers; for others, until all are up.

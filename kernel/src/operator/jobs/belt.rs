@@ -57,9 +57,18 @@ pub struct Inward {
 impl Inward {
     /// With nothing on it.
     pub const fn new() -> Self {
+        Self::that(false)
+    }
+
+    /// On which nothing comes.
+    pub const fn closed() -> Self {
+        Self::that(true)
+    }
+
+    const fn that(has_ended: bool) -> Self {
         Self {
             piece: Mutex::new(None),
-            has_ended: AtomicBool::new(false),
+            has_ended: AtomicBool::new(has_ended),
             is_over: AtomicBool::new(false),
             is_alone: AtomicBool::new(false),
         }

@@ -5,6 +5,8 @@ fn verb(line: &str) -> Verb {
     line.parse::<Request>().unwrap_or_else(|error| panic!("{line}: {error}")).verb
 }
 
+const TO_DISK: ToDisk = ToDisk { room: None, keep: 1, every: None, detach: false };
+
 fn switch(target: Target) -> Switch {
     Switch { target, dry_run: false, deadline: DEADLINE, operation: None, expected: None }
 }
@@ -55,6 +57,25 @@ fn what_may_be_said() {
             }),
         ),
         ("bench --list", Verb::Bench(Bench { list: true, ..Bench::default() })),
+        ("checkpoint list", Verb::CheckpointList),
+        ("checkpoint --to disk", Verb::CheckpointToDisk(TO_DISK)),
+        (
+            "checkpoint --to=disk --every 30s --keep 3 --room 8 --detach",
+            Verb::CheckpointToDisk(ToDisk {
+                room: Some(8 << 20),
+                keep: 3,
+                every: Some(Duration::from_secs(30)),
+                detach: true,
+            }),
+        ),
+        (
+            "checkpoint --every 24h --to disk --keep=7",
+            Verb::CheckpointToDisk(ToDisk { keep: MOST_KEPT, every: Some(SELDOM), ..TO_DISK }),
+        ),
+        (
+            "checkpoint --to disk --every 5m",
+            Verb::CheckpointToDisk(ToDisk { every: Some(Duration::from_secs(300)), ..TO_DISK }),
+        ),
         ("job", Verb::JobList),
         ("job list", Verb::JobList),
         ("job watch 3", Verb::JobWatch(3)),
@@ -71,10 +92,14 @@ fn what_may_be_said() {
 
 #[test]
 fn a_checkpoint_has_room_and_no_json() {
+    let restore =
+        |new_identity, from: Option<&str>| Verb::Restore { new_identity, from: from.map(Into::into) };
     let checkpoint = |room| Verb::Checkpoint { room, base: None, track: false };
     assert_eq!(verb("checkpoint"), checkpoint(None));
-    assert_eq!(verb("restore"), Verb::Restore { new_identity: false });
-    assert_eq!(verb("restore --new-identity"), Verb::Restore { new_identity: true });
+    assert_eq!(verb("restore"), restore(false, None));
+    assert_eq!(verb("restore --new-identity"), restore(true, None));
+    assert_eq!(verb("restore --from disk"), restore(false, Some("latest")));
+    assert_eq!(verb("restore --from disk:7 --new-identity"), restore(true, Some("7")));
     assert_eq!(verb("checkpoint --room 8"), checkpoint(Some(8 << 20)));
     assert_eq!(verb("checkpoint --room=1048576"), checkpoint(Some(MOST_ROOM)));
     let mut id = [0; 16];
@@ -124,6 +149,28 @@ fn all_else_is_refused() {
         "checkpoint --track --track",
         "restore app.qsc",
         "restore --json",
+        "restore --from tape",
+        "restore --from disk:",
+        "restore --from",
+        "checkpoint --to disk --track",
+        "checkpoint list --to disk",
+        "checkpoint --keep 3",
+        "checkpoint --every 30s",
+        "checkpoint --detach",
+        "checkpoint --to",
+        "checkpoint --to tape",
+        "checkpoint --to disk --keep 0",
+        "checkpoint --to disk --keep 8",
+        "checkpoint --to disk --every",
+        "checkpoint --to disk --every 30",
+        "checkpoint --to disk --every s",
+        "checkpoint --to disk --every 0s",
+        "checkpoint --to disk --every +1s",
+        "checkpoint --to disk --every 1d",
+        "checkpoint --to disk --every 1\u{e9}",
+        "checkpoint --to disk --every 25h",
+        "checkpoint --to disk --every 9999999999999999999h",
+        "checkpoint --to disk --room 0",
         "job watch",
         "job watch x",
         "job start",

@@ -1,0 +1,48 @@
+//! Where a checkpoint is to go on from.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use slots::{Which, WhichError};
+
+/// A file of this host, or the machine's own disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    File(PathBuf),
+    Disk(Which),
+}
+
+impl FromStr for Origin {
+    type Err = WhichError;
+
+    fn from_str(text: &str) -> Result<Self, WhichError> {
+        match text.strip_prefix("disk") {
+            Some("") => Ok(Self::Disk(Which::Latest)),
+            Some(rest) if rest.starts_with(':') => rest[1..].parse().map(Self::Disk),
+            _ => Ok(Self::File(text.into())),
+        }
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => path.display().fmt(f),
+            Self::Disk(which) => write!(f, "disk:{which}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_checkpoint_is_a_file_or_on_the_disk() {
+        assert_eq!("disk.qsc".parse(), Ok(Origin::File("disk.qsc".into())));
+        assert_eq!("disk".parse(), Ok(Origin::Disk(Which::Latest)));
+        assert_eq!("disk:7".parse::<Origin>().unwrap().to_string(), "disk:7");
+        assert_eq!("disk:seven".parse::<Origin>(), Err(WhichError));
+    }
+}
