@@ -99,8 +99,12 @@ impl Function {
     }
 }
 
-/// Gives addresses of the window to the memory registers of a function that have none. Returns how many it assigned.
+/// Gives addresses of the window to the memory registers of a function that have none. Returns how many it assigned. A function that
+/// masters the bus is left alone: it has what it needs, and may be in use.
 pub fn assign(space: &dyn ConfigSpace, function: &Function, window: &mut Window) -> usize {
+    if function.is_master(space) {
+        return 0;
+    }
     let mut assigned = 0;
     let mut index = 0;
     while index < 6 {

@@ -80,6 +80,11 @@ impl Function {
         self.command(space, 0, COMMAND_MASTER);
     }
 
+    /// Whether it may read and write memory.
+    pub fn is_master(&self, space: &dyn ConfigSpace) -> bool {
+        space.read(self.address, register::COMMAND) & COMMAND_MASTER != 0
+    }
+
     /// Whether it is a bridge, behind which others are.
     pub fn is_bridge(&self) -> bool {
         self.class[0] == 6

@@ -1,5 +1,6 @@
 extern crate std;
 use super::*;
+use core::sync::atomic::{AtomicUsize, Ordering};
 use machine::irq::MsiMessage;
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -9,6 +10,7 @@ use std::sync::Mutex;
 pub(crate) struct FakeSpace {
     registers: Mutex<BTreeMap<(Address, u16), u32>>,
     sizes: BTreeMap<(Address, u16), u32>,
+    writes: AtomicUsize,
 }
 
 impl ConfigSpace for FakeSpace {
@@ -18,6 +20,7 @@ impl ConfigSpace for FakeSpace {
         registers.get(&(address, offset & !3)).copied().unwrap_or(if present { 0 } else { u32::MAX })
     }
     fn write(&self, address: Address, offset: u16, value: u32) {
+        self.writes.fetch_add(1, Ordering::Relaxed);
         let mut registers = self.registers.lock().unwrap();
         let value = match self.sizes.get(&(address, offset)) {
             Some(&u32::MAX) => value, // the upper half of a wide register
@@ -80,6 +83,24 @@ fn base_addresses_are_sized_and_assigned() {
     let mut full = Window { next: 0xc000_0000, end: 0xc000_1000 };
     space.put(nic, &[(0x20, 0xc)]);
     assert_eq!(assign(&space, &function, &mut full), 0);
+}
+
+/// Its driver writes to it meanwhile, and what comes while a register is sized comes nowhere.
+#[test]
+fn registers_of_a_function_in_use_are_not_touched() {
+    let mut space = FakeSpace::default();
+    let nic = at(0, 4, 0);
+    space.put(nic, &[(0, 0x1041_1af4), (0x14, 0xfebf_1000)]);
+    space.sizes.insert((nic, 0x14), 0xffff_f000);
+    let function = enumerate(&space)[0];
+    function.enable(&space);
+    let writes = space.writes.load(Ordering::Relaxed);
+    let mut window = Window { next: 0xc000_1000, end: 0xc010_0000 };
+    assert_eq!(assign(&space, &function, &mut window), 0);
+    assert_eq!(space.writes.load(Ordering::Relaxed), writes);
+    function.silence(&space);
+    assert_eq!(assign(&space, &function, &mut window), 0);
+    assert!(space.writes.load(Ordering::Relaxed) > writes);
 }
 
 #[test]
