@@ -128,7 +128,8 @@ pub fn in_use(state: &[u8], table: Range<u64>, snapshot: &Snapshot) -> Result<Ve
     let mut taken = Taken::default();
     let blocks = taken.read(0, state).map(|(start, order)| start..start + (PAGE << order));
     let used = blocks.chain([constants_end..data_end, table]).collect();
-    let frames = Frames::of(used, snapshot.left_out().collect()).map_err(|_| "no list of what is in use")?;
+    let frames =
+        Frames::of(used, snapshot.left_out().collect(), &[]).map_err(|_| "no list of what is in use")?;
     Ok(frames.ranges().iter().map(|range| range.first * PAGE..range.end() * PAGE).collect())
 }
 

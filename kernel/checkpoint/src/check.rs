@@ -38,8 +38,6 @@ pub enum Refusal {
     /// So many frames in use, of which this is the first, are where this machine has no memory.
     #[expect(missing_docs, reason = "described above")]
     Memory { first: u64, frames: u64 },
-    /// This frame, like others perhaps, was memory to be used, and is none here: what was free, or a device's, can't be known to be here.
-    Lost(u64),
     /// So many frames in use, of which this is the first, are where this machine's VMM is.
     #[expect(missing_docs, reason = "described above")]
     Reserve { first: u64, frames: u64 },
@@ -56,9 +54,6 @@ impl fmt::Display for Refusal {
             Self::Cpus { needed, here } => write!(f, "it needs {needed} CPUs, and there are {here}"),
             Self::Memory { first, frames } => {
                 write!(f, "{frames} frames from {:#x} on are where there is no memory", address(first))
-            }
-            Self::Lost(first) => {
-                write!(f, "it has memory to use at {:#x}, where there is none here", address(first))
             }
             Self::Reserve { first, frames } => {
                 write!(f, "{frames} frames from {:#x} on are where the VMM is", address(first))
@@ -98,15 +93,6 @@ pub fn refusals(manifest: &Manifest, machine: &Machine<'_>) -> Vec<Refusal> {
             let (_, frames) = place.get_or_insert((first, 0));
             *frames += count;
         }
-    }
-    let mut regions = manifest.map.regions().iter().filter(|region| region.kind == RegionKind::Memory);
-    let lost = regions.find_map(|region| {
-        let frames = (region.end - region.start) / PAGE as u64;
-        let mut pieces = machine.map.pieces(region.start / PAGE as u64, frames);
-        pieces.find(|(.., kind)| !kind.is_some_and(RegionKind::has_frames)).map(|(first, ..)| first)
-    });
-    if absent.is_none() && reserved.is_none() {
-        refusals.extend(lost.map(Refusal::Lost));
     }
     refusals.extend(absent.map(|(first, frames)| Refusal::Memory { first, frames }));
     refusals.extend(reserved.map(|(first, frames)| Refusal::Reserve { first, frames }));

@@ -95,12 +95,14 @@ impl Frames {
         fields::push(&mut self.0, range)
     }
 
-    /// The frames of `used` that are not in `left_out`, all with their contents here: physical addresses, whole pages, in any order. What is
-    /// used is there once; what is left out may overlap.
-    pub fn of(mut used: Vec<Span>, mut left_out: Vec<Span>) -> Result<Self, Error> {
+    /// The frames of `used` that are not in `left_out`, with their contents here, and `needed`, of which nobody needs the contents: as zero.
+    /// Physical addresses, whole pages, in any order. What is used or needed is there once; what is left out may overlap.
+    pub fn of(mut used: Vec<Span>, mut left_out: Vec<Span>, needed: &[Span]) -> Result<Self, Error> {
+        left_out.extend_from_slice(needed);
         used.sort_unstable_by_key(|span| span.start);
         left_out.sort_unstable_by_key(|span| span.start);
-        let (mut frames, mut left_out) = (Self::new(), left_out.into_iter().peekable());
+        let (mut spans, mut left_out) = (Vec::new(), left_out.into_iter().peekable());
+        spans.extend(needed.iter().map(|span| (span.clone(), FrameKind::Zero)));
         for Span { start, end } in used {
             let mut at = start;
             while at < end {
@@ -110,9 +112,14 @@ impl Frames {
                     at = left_out.peek().map_or(end, |out| out.end);
                     continue;
                 }
-                frames.push_here(at / PAGE as u64, (next - at) / PAGE as u64)?;
+                fields::push(&mut spans, (at..next, FrameKind::Here))?;
                 at = next;
             }
+        }
+        spans.sort_unstable_by_key(|(span, _)| span.start);
+        let mut frames = Self::new();
+        for (span, kind) in spans {
+            frames.push_span(span, kind)?;
         }
         Ok(frames)
     }
@@ -143,11 +150,11 @@ impl Frames {
         Ok(frames)
     }
 
-    fn push_here(&mut self, first: u64, count: u64) -> Result<(), Error> {
-        let (mut at, end) = (first, first + count);
+    fn push_span(&mut self, span: Span, kind: FrameKind) -> Result<(), Error> {
+        let (mut at, end) = (span.start / PAGE as u64, span.end / PAGE as u64);
         while at < end {
             let count = u32::try_from(end - at).unwrap_or(u32::MAX);
-            self.push(Range { first: at, count, kind: FrameKind::Here })?;
+            self.push(Range { first: at, count, kind })?;
             at += u64::from(count);
         }
         Ok(())
@@ -281,7 +288,7 @@ mod tests {
         ) {
             let list = |used: &[bool]| {
                 let used = (0u64..).zip(used).filter(|(_, used)| **used);
-                Frames::of(used.map(|(frame, _)| frame * 4096..(frame + 1) * 4096).collect(), Vec::new())
+                Frames::of(used.map(|(frame, _)| frame * 4096..(frame + 1) * 4096).collect(), Vec::new(), &[])
             };
             let frames = list(&now).unwrap().since(&list(&base).unwrap(), |frame| written[frame as usize]).unwrap();
             for frame in 0..64 {
@@ -295,6 +302,7 @@ mod tests {
         fn what_is_left_out_is_not_listed(
             used in proptest::collection::vec((0u64..6, 1u64..20), 0..20),
             out in proptest::collection::vec((0u64..250, 0u64..20), 0..20),
+            needs in proptest::collection::vec((0u64..250, 1u64..20), 0..5),
             turn in any::<proptest::sample::Index>(),
         ) {
             let mut at = 0;
@@ -307,14 +315,26 @@ mod tests {
                 })
                 .collect();
             let out: Vec<Span> = out.into_iter().map(|(at, count)| at * 4096..(at + count) * 4096).collect();
-            let expected: BTreeSet<u64> = frames(&used).difference(&frames(&out)).copied().collect();
+            // What is needed may be used or not, left out or not.
+            let mut needed: Vec<Span> = Vec::new();
+            for span in needs.into_iter().map(|(at, count)| at * 4096..(at + count) * 4096) {
+                if needed.last().is_none_or(|last| last.end <= span.start) {
+                    needed.push(span);
+                }
+            }
+            let zero = frames(&needed);
+            let mut expected = &frames(&used) - &frames(&out);
+            expected.extend(&zero);
             if !used.is_empty() {
                 let middle = turn.index(used.len());
                 used.rotate_left(middle);
             }
-            let list = Frames::of(used, out).unwrap();
+            let list = Frames::of(used, out, &needed).unwrap();
             let listed = list.ranges().iter().flat_map(|range| range.first..range.end());
             prop_assert!(listed.eq(expected));
+            for range in list.ranges() {
+                prop_assert!((range.first..range.end()).all(|frame| zero.contains(&frame) == (range.kind == FrameKind::Zero)));
+            }
         }
     }
 }

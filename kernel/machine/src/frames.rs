@@ -61,15 +61,25 @@ pub(crate) fn add_high(map: &MemoryMap) {
     }
 }
 
-/// Makes the lists of free frames anew, in a system that was restored: before anybody asks for frames, or gives some back.
-pub(crate) fn resume() {
-    let memory = MEMORY.each_ref().map(|place| {
+/// What this machine has for frames.
+fn memory() -> [Range<u64>; SPANS] {
+    MEMORY.each_ref().map(|place| {
         let [start, end] = place.each_ref().map(|address| address.load(Ordering::Relaxed));
         start..end
-    });
+    })
+}
+
+/// Makes the lists of free frames anew, in a system that was restored: before anybody asks for frames, or gives some back.
+pub(crate) fn resume() {
     if let Some(frames) = FRAMES.lock().as_mut() {
-        frames.relink(&memory);
+        frames.relink(&memory());
     }
+}
+
+/// Gives a block back that was in use at a freeze, and is in no checkpoint: a restored system has as much of it as its machine.
+pub fn free_here(block: u64, order: u32) {
+    let result = FRAMES.lock().as_mut().map(|frames| frames.free_here(block, order, &memory()));
+    debug_assert_eq!(result, Some(Ok(())), "frame {block:#x} of order {order}");
 }
 
 /// A block of 2^`order` pages, aligned to its size. Not zeroed.

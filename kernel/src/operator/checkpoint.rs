@@ -24,7 +24,7 @@ use control::request::LONGEST;
 use core::fmt;
 use core::ops::Range;
 use drivers_api::BlockError;
-use machine::dma::DmaRegion;
+use machine::dma::{self, DmaRegion};
 use machine::journal::EVENTS;
 use machine::memory::frames::Taken;
 use machine::memory::map::MemoryMap;
@@ -297,8 +297,8 @@ fn state(snapshot: &Snapshot, cpu: usize, buffer: &mut DmaRegion) -> Result<Vec<
     Ok(contents(buffer, size_of::<CpuState>()).to_vec())
 }
 
-/// What was handed out at the freeze, the allocator's table itself, and the image's data; without memory of devices and the VMM, and
-/// without the facts of the machine.
+/// What was handed out at the freeze, the allocator's table itself, and the image's data; without the VMM's memory and the facts of the
+/// machine. The pool of DMA memory has to be there, and nothing of what was in it.
 fn in_use(snapshot: &Snapshot, buffer: &mut DmaRegion) -> Result<Frames, Fault> {
     let table = frames::table();
     let pages = table.start..table.end.next_multiple_of(PAGE);
@@ -322,5 +322,6 @@ fn in_use(snapshot: &Snapshot, buffer: &mut DmaRegion) -> Result<Frames, Fault> 
         }
         at = end;
     }
-    Ok(Frames::of(used, snapshot.left_out().collect())?)
+    let pool: Vec<_> = (0..).map_while(dma::chunk).collect();
+    Ok(Frames::of(used, snapshot.left_out().collect(), &pool)?)
 }

@@ -2,7 +2,8 @@
 //!
 //! Each frame has a byte that says whether a block begins there and what state it is in; free blocks are linked through
 //! their own first words. Ordinary requests prefer memory above 4 GiB, which some devices and the 32-bit parts of booting
-//! cannot reach, and come to the first GiB last: what lies there together is found through few page tables, nested ones too.
+//! cannot reach, and come to the first GiB last: what lies there together is found through few page tables, nested ones too. In
+//! a zone they begin at the lower end, so that what is used can be restored where there is less memory.
 
 use super::map::{MemoryMap, PAGE};
 use core::ops::Range;
@@ -90,15 +91,14 @@ fn zone(address: u64) -> usize {
     usize::from(address >= NEAR_END) + usize::from(address >= LOW_END)
 }
 
-/// Cuts `pages` pages from `start` into the fewest aligned blocks.
+/// Cuts `pages` pages from `start` into the fewest aligned blocks, the last first: of blocks that are linked so, the lowest is found first.
 fn blocks(start: u64, pages: u64) -> impl Iterator<Item = (u64, u32)> {
-    let (mut at, end) = (start / PAGE, start / PAGE + pages);
+    let (start, mut end) = (start / PAGE, start / PAGE + pages);
     core::iter::from_fn(move || {
-        let left = end.checked_sub(at).filter(|&left| left > 0)?;
-        let order = at.trailing_zeros().min(left.ilog2()).min(MAX_ORDER);
-        let block = (at * PAGE, order);
-        at += 1 << order;
-        Some(block)
+        let left = end.checked_sub(start).filter(|&left| left > 0)?;
+        let order = end.trailing_zeros().min(left.ilog2()).min(MAX_ORDER);
+        end -= 1 << order;
+        Some((end * PAGE, order))
     })
 }
 
@@ -117,7 +117,7 @@ impl<'a, P: PhysicalWords> Frames<'a, P> {
 
     /// Takes over the map's usable memory within a range. Each frame once, and it must be mapped by now.
     pub fn add(&mut self, map: &MemoryMap, range: core::ops::Range<u64>) {
-        for region in map.usable() {
+        for region in map.usable().rev() {
             let start = region.start.max(range.start).max(PAGE);
             let end = region.end.min(range.end).min(self.state.len() as u64 * PAGE);
             let pages = end.saturating_sub(start) / PAGE;
@@ -181,11 +181,16 @@ impl<'a, P: PhysicalWords> Frames<'a, P> {
     }
 
     fn take(&mut self, zone: usize, order: u32) -> Option<u64> {
-        let found = (self.filled[zone] >> order << order).trailing_zeros();
-        if found > MAX_ORDER {
-            return None;
+        let (mut filled, mut lowest) = (self.filled[zone] >> order << order, None);
+        while filled != 0 {
+            let found = filled.trailing_zeros();
+            filled &= filled - 1;
+            let block = self.lists[zone][found as usize];
+            if lowest.is_none_or(|(lowest, _)| block < lowest) {
+                lowest = Some((block, found));
+            }
         }
-        let block = self.lists[zone][found as usize];
+        let (block, found) = lowest?;
         self.unlink(block, found);
         for half in (order..found).rev() {
             self.link(block + (PAGE << half), half);
@@ -281,25 +286,45 @@ impl<P: PhysicalWords> Frames<'_, P> {
     /// pages that ascend, is not this machine's, and no longer managed.
     pub fn relink(&mut self, memory: &[Range<u64>]) {
         (self.lists, self.filled, self.statistics.free) = ([[NIL; ORDERS]; ZONES], [0; ZONES], 0);
-        let mut frame = 0;
-        while let Some(&state) = self.state.get(frame) {
-            let pages =
-                if state == NONE { 1 } else { 1 << u32::from(state & !(FREE | TAKEN)).min(MAX_ORDER) };
-            let block = frame as u64 * PAGE;
-            frame += pages as usize;
-            if state & FREE == 0 {
-                continue;
-            }
-            self.state[(block / PAGE) as usize] = NONE;
-            self.statistics.total -= pages;
-            for span in memory {
-                let (start, end) = (span.start.max(block), span.end.min(block + pages * PAGE));
-                let kept = end.saturating_sub(start) / PAGE;
+        for frame in (0..self.state.len()).rev() {
+            let state = self.state[frame];
+            if state & FREE != 0 {
+                let (block, pages) = (frame as u64 * PAGE, 1 << u32::from(state & !FREE).min(MAX_ORDER));
                 // Not joined with their neighbors: those that could be had been when they were freed.
-                blocks(start, kept).for_each(|(block, order)| self.link(block, order));
-                self.statistics.free += kept;
-                self.statistics.total += kept;
+                self.keep(block, pages, memory, |frames, block, order| {
+                    frames.link(block, order);
+                    frames.statistics.free += 1 << order;
+                });
             }
+        }
+    }
+
+    /// Takes back a block of this order, of which a restored system has what is in `memory` alone, as it is for [`Frames::relink`].
+    pub fn free_here(&mut self, block: u64, order: u32, memory: &[Range<u64>]) -> Result<(), FreeError> {
+        if self.state.get((block / PAGE) as usize) != Some(&(TAKEN | order as u8))
+            || !block.is_multiple_of(PAGE)
+        {
+            return Err(FreeError::NotTaken);
+        }
+        self.keep(block, 1 << order, memory, Self::insert);
+        Ok(())
+    }
+
+    /// Manages no more of a block than is in `memory`: that goes to `f`, in blocks.
+    fn keep(
+        &mut self,
+        block: u64,
+        pages: u64,
+        memory: &[Range<u64>],
+        mut f: impl FnMut(&mut Self, u64, u32),
+    ) {
+        self.state[(block / PAGE) as usize] = NONE;
+        self.statistics.total -= pages;
+        for span in memory.iter().rev() {
+            let (start, end) = (span.start.max(block), span.end.min(block + pages * PAGE));
+            let kept = end.saturating_sub(start) / PAGE;
+            self.statistics.total += kept;
+            blocks(start, kept).for_each(|(block, order)| f(self, block, order));
         }
     }
 }

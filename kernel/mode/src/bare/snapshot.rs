@@ -126,7 +126,7 @@ impl Drop for Loan {
     fn drop(&mut self) {
         while let Ok(1) = call(self.monitor, Call::Thaw, self.keep.into(), 0) {}
         for (block, order) in self.blocks.drain(..) {
-            frames::free(block, order);
+            frames::free_here(block, order);
         }
     }
 }
@@ -157,8 +157,8 @@ impl Snapshot {
         &self.cpus
     }
 
-    /// What is part of no checkpoint, in use or not: the pool of DMA memory, what the VMM has for copies, and the facts of the machine.
-    /// In no order.
+    /// What no checkpoint has contents of, in use or not: the pool of DMA memory, what the VMM has for copies, and the facts of the
+    /// machine. In no order.
     pub fn left_out(&self) -> impl Iterator<Item = Range<u64>> + '_ {
         let donated = self.loan.blocks.iter().map(|(block, order)| *block..block + (PAGE << order));
         (0..).map_while(dma::chunk).chain(donated).chain([paging::facts_bounds()])

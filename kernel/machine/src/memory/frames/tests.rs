@@ -1,7 +1,7 @@
 use super::*;
 use crate::memory::map::RegionKind;
 use proptest::prelude::*;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::vec;
 use std::vec::Vec;
 
@@ -224,7 +224,8 @@ proptest! {
         let all = frames.statistics();
         frames.memory.0.clear();
         let end = end * PAGE;
-        frames.relink(&[0..end, LOW_END..1 << 46]);
+        let memory = [0..end, LOW_END..1 << 46];
+        frames.relink(&memory);
         let is_taken =
             |at| blocks.iter().any(|&(block, order)| (block..block + (PAGE << order)).contains(&at));
         let usable = map.usable().flat_map(|region| (region.start.max(PAGE)..region.end).step_by(PAGE as usize));
@@ -233,9 +234,19 @@ proptest! {
         prop_assert_eq!(frames.statistics().total, all.total - all.free + expected.len() as u64);
         let mut handed_out: Vec<_> = core::iter::from_fn(|| frames.allocate(0, Place::Any)).collect();
         handed_out.sort_unstable();
-        prop_assert_eq!(handed_out, expected);
-        for (block, order) in blocks {
-            frames.free(block, order).unwrap();
+        prop_assert_eq!(&handed_out, &expected);
+        // Nor is more of what was taken.
+        for &(block, order) in &blocks {
+            frames.free_here(block, order, &memory).unwrap();
+            prop_assert_eq!(frames.free_here(block, order, &memory), Err(FreeError::NotTaken));
         }
+        let mut handed_out: Vec<_> = core::iter::from_fn(|| frames.allocate(0, Place::Any)).collect();
+        handed_out.sort_unstable();
+        let kept: Vec<_> = { blocks.iter() }
+            .flat_map(|&(block, order)| (block..block + (PAGE << order)).step_by(PAGE as usize))
+            .filter(|at| *at < end)
+            .collect();
+        prop_assert!(handed_out.iter().eq(BTreeSet::from_iter(&kept)));
+        prop_assert_eq!(frames.statistics(), FrameStatistics { total: (expected.len() + kept.len()) as u64, free: 0 });
     }
 }
