@@ -27,6 +27,7 @@ pub mod namespace;
 mod peer;
 pub mod record;
 pub mod report;
+mod restored;
 pub mod row;
 mod served;
 pub mod suite;

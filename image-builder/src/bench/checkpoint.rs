@@ -1,4 +1,5 @@
-//! The store while a checkpoint of its machine drains to the host, and before and after; and the stop in instructions.
+//! The store while a checkpoint of its machine drains to the host, before and after, and when it is restored; and the stop in
+//! instructions.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
@@ -18,7 +19,7 @@ use super::record::{QUICKSILVER, Record, Taken};
 use super::row::{Goal, Row};
 use super::system::{Setting, System};
 use super::timeline::{Mark, Sample, Timeline};
-use super::{Bench, BenchError, Suite, inside};
+use super::{Bench, BenchError, Suite, inside, restored};
 
 /// A checkpoint of all the data takes minutes.
 const ROUNDS: u32 = 2;
@@ -51,9 +52,9 @@ pub(super) fn measure(bench: &Bench<'_>, record: &mut Record) -> Result<(), Benc
     stops(bench, record)?;
     let data = if bench.plan.quick { 20_000_000 } else { 200_000_000 };
     let system = start(bench, "kv", Setting { memory: Some(MEMORY), ..Setting::default() })?;
-    let (operator, address, keys) = (Operator::of(&system)?, system.address(KV)?, data / VALUE);
+    let (mut operator, address, keys) = (Operator::of(&system)?, system.address(KV)?, data / VALUE);
     fill(address, keys)?;
-    let mut rows = Rows::new(data);
+    let (mut rows, mut back) = (Rows::new(data), restored::row(data));
     for _ in 0..ROUNDS {
         let free = free(&operator)?;
         let to = bench.directory().join("checkpoint.qsc");
@@ -66,7 +67,6 @@ pub(super) fn measure(bench: &Bench<'_>, record: &mut Record) -> Result<(), Benc
         })?;
         // Not while others ask: it takes the host's time.
         file::verify(&to, None).map_err(Error::from)?;
-        fs::remove_file(&to)?;
         let phase = |from, to| Phase::of(&answers, from, to).ok_or(BenchError::Figures("the clients"));
         // Not the first second: what is measured is not how connections are opened.
         let phases = [phase(calm / 5, made.asked)?, phase(made.frozen, made.ended)?, phase(made.ended, end)?];
@@ -74,9 +74,16 @@ pub(super) fn measure(bench: &Bench<'_>, record: &mut Record) -> Result<(), Benc
         let slow = |from, to| Phase::slow(&answers, from, to, limit);
         let slow = [slow(calm / 5, made.asked), slow(made.frozen, made.ended)];
         rows.push(&made, phases, slow, [free, self::free(&operator)?]);
+        let (seconds, read) = restored::measure(&system, &to)?;
+        fs::remove_file(&to)?;
+        back.ours.push(seconds);
+        back.peer.push(read);
+        // Its connection was cut by what was restored.
+        operator = Operator::of(&system)?;
         record.checkpoint = Some(picture(&answers, &made, end, data));
     }
     record.rows.extend(rows.0);
+    record.rows.push(back);
     Ok(())
 }
 

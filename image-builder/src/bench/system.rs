@@ -117,16 +117,26 @@ impl System {
 
     /// Asks until the service answers `question` with `answer`. Returns the time from QEMU's start to then.
     pub(super) fn wait(&self, guest_port: u16, question: &str, answer: &str) -> Result<Duration, BenchError> {
+        self.wait_until(guest_port, question, answer, self.0.started() + PATIENCE)?;
+        Ok(self.0.started().elapsed())
+    }
+
+    /// The same, until a time.
+    pub(super) fn wait_until(
+        &self,
+        guest_port: u16,
+        question: &str,
+        answer: &str,
+        deadline: Instant,
+    ) -> Result<(), BenchError> {
         let address = self.address(guest_port)?;
-        loop {
-            if ask(address, question, answer).unwrap_or(false) {
-                return Ok(self.0.started().elapsed());
-            }
-            if self.0.started().elapsed() > PATIENCE {
+        while !ask(address, question, answer).unwrap_or(false) {
+            if Instant::now() > deadline {
                 return Err(BenchError::NoAnswer(address));
             }
             thread::sleep(Duration::from_millis(1));
         }
+        Ok(())
     }
 }
 
