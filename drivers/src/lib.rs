@@ -8,6 +8,7 @@
 
 extern crate alloc;
 
+pub mod block;
 pub mod e1000;
 pub mod entropy;
 pub mod mmio;

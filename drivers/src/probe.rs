@@ -1,9 +1,10 @@
 //! From what enumeration found to running drivers.
 
+use crate::block::Completion;
 use crate::e1000::{self, E1000, Model};
 use crate::mmio::Registers;
 use crate::pci::{self, ConfigSpace, Function, Msix};
-use crate::virtio::block::{Completion, VirtioBlock};
+use crate::virtio::block::VirtioBlock;
 use crate::virtio::entropy::EntropyDevice;
 use crate::virtio::net::VirtioNet;
 use crate::virtio::{MmioTransport, PciTransport, Transport, VirtioError, device_type};

@@ -12,7 +12,7 @@ mod lifecycle;
 mod net;
 
 pub use absent::AbsentNet;
-pub use block::{BlockDevice, BlockError, BlockGeometry};
+pub use block::{BlockDevice, BlockError, BlockGeometry, BlockIdentity};
 pub use lifecycle::{Device, DeviceState, ExportedState, LifecycleError, StateKind};
 pub use net::{
     Checksum, LinkInfo, MacAddr, NetDevice, Offloads, RxFrame, Segmentation, TransmitError, TxChecksum,

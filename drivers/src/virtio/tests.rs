@@ -1,14 +1,16 @@
 extern crate std;
-use super::block::{Completion, VirtioBlock};
+use super::block::VirtioBlock;
 use super::fake::Fake;
 use super::net::VirtioNet;
 use super::*;
+use crate::block::Completion;
 use alloc::boxed::Box;
 use drivers_api::{
     BlockDevice, BlockError, Checksum, Device, DeviceState, LifecycleError, NetDevice, TransmitError,
     TxChecksum, TxMeta,
 };
 use proptest::prelude::*;
+use std::string::ToString;
 use std::vec;
 use std::vec::Vec;
 
@@ -176,6 +178,7 @@ fn serve_disk(fake: Fake, sectors: usize) -> std::thread::JoinHandle<Vec<u8>> {
                 (1, 3) => disk[at..at + buffers[1].1 as usize]
                     .copy_from_slice(&fake.read(buffers[1].0, buffers[1].1)),
                 (4, 2) => {}
+                (8, 3) => fake.write(buffers[1].0, b"qs-1"),
                 _ => status = 2,
             }
             fake.write(buffers.last().unwrap().0, &[status]);
@@ -207,6 +210,7 @@ fn a_disk_reads_what_was_written() {
     let mut back = vec![0; data.len()];
     disk.read(7, &mut back).unwrap();
     assert_eq!(back, data);
+    assert_eq!(disk.identity().unwrap().to_string(), "serial number qs-1");
     assert_eq!(disk.read(999, &mut back[..1024]), Err(BlockError::OutOfRange));
     assert_eq!(disk.read(0, &mut back[..100]), Err(BlockError::OutOfRange));
     assert_eq!(disk.write(u64::MAX, &back[..512]), Err(BlockError::OutOfRange));

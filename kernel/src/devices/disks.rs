@@ -58,7 +58,10 @@ pub fn find(bus: &Bus<'_>, command_line: &str) -> Option<StateDisk> {
         let name = format!("disk{number}");
         let mut what = format!("{} MiB", disk.device.geometry().sectors >> 11);
         let driver = disk.device.name();
-        log::info!("disk {number}: {what}, {driver}");
+        match disk.device.identity() {
+            Ok(identity) => log::info!("disk {number}: {what}, {driver}, {identity}"),
+            Err(error) => log::warn!("disk {number}: {what}, {driver}, does not say what it is: {error}"),
+        }
         if scratch == Some(name.as_str()) {
             is_missing = false;
             let is_used = measure_with(Ok(disk));
