@@ -44,6 +44,11 @@ impl Completion {
         Self(Arc::new(Waiting { thread: SpinLock::new(None), patience }))
     }
 
+    /// How long the device may take.
+    pub(crate) fn patience(&self) -> Duration {
+        self.0.patience
+    }
+
     /// Called by the interrupt handler.
     pub fn notify(&self) {
         if let Some(thread) = &*self.0.thread.lock() {

@@ -1,4 +1,4 @@
-//! Drivers: PCI, virtio (net, block, entropy), e1000 and e1000e, and the entropy pool they feed.
+//! Drivers: PCI, virtio (net, block, entropy), e1000 and e1000e, NVMe, and the entropy pool they feed.
 //!
 //! A driver's interrupt handler only wakes the device's owner; all work is done in the owner's calls. Devices see memory of
 //! [`machine::dma`]'s pool and nothing else. What a device answers is never trusted: indices, lengths and capability lists
@@ -11,7 +11,10 @@ extern crate alloc;
 pub mod block;
 pub mod e1000;
 pub mod entropy;
+#[cfg(test)]
+mod fake;
 pub mod mmio;
+pub mod nvme;
 pub mod pci;
 pub mod probe;
 pub mod virtio;

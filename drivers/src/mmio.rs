@@ -2,6 +2,7 @@
 
 use core::ptr::NonNull;
 use machine::dma::DmaSpan;
+use machine::time::{Duration, Instant};
 
 /// Registers at a base address; every access is checked against the length.
 #[derive(Clone, Copy, Debug)]
@@ -73,3 +74,17 @@ macro_rules! register {
     ($($type:ty)*) => { $(impl Register for $type { const ONES: Self = <$type>::MAX; })* };
 }
 register!(u8 u16 u32 u64);
+
+/// Polls until `done`; false if it takes longer than `patience`.
+pub(crate) fn wait(patience: Duration, mut done: impl FnMut() -> bool) -> bool {
+    let deadline = Instant::now().saturating_add(patience);
+    loop {
+        if done() {
+            return true;
+        }
+        if Instant::now() >= deadline {
+            return false;
+        }
+        core::hint::spin_loop();
+    }
+}

@@ -3,6 +3,7 @@
 use crate::block::Completion;
 use crate::e1000::{self, E1000, Model};
 use crate::mmio::Registers;
+use crate::nvme::{self, Nvme, NvmeError};
 use crate::pci::{self, ConfigSpace, Function, Msix};
 use crate::virtio::block::VirtioBlock;
 use crate::virtio::entropy::EntropyDevice;
@@ -33,6 +34,8 @@ pub enum ProbeError {
     Virtio(VirtioError),
     /// e1000 or e1000e.
     E1000(e1000::E1000Error),
+    /// NVMe.
+    Nvme(NvmeError),
     /// Its memory.
     Bar(pci::BarError),
     /// Its interrupt.
@@ -107,7 +110,7 @@ impl Bus<'_> {
         let mut transport = PciTransport::new(self.space, function)?;
         let status = transport.interrupt_status();
         // With MSI-X the status register is not used and reads as anything; then every interrupt is ours.
-        let has_msix = !function.capabilities(self.space, 0x11).is_empty();
+        let has_msix = Msix::is_offered(self.space, function);
         let acknowledge = move || has_msix || status.read::<u8>(0) != 0;
         let (irq, msix) = self.wire(function, wake, acknowledge, name)?;
         if let Some(msix) = msix {
@@ -207,7 +210,7 @@ impl Bus<'_> {
         Ok(Attached { device: Box::new(device), interrupt })
     }
 
-    /// Disks.
+    /// Disks, virtio first.
     pub fn block(&self) -> Vec<Attached<dyn BlockDevice>> {
         let mut found: Vec<Attached<dyn BlockDevice>> = Vec::new();
         let wake = || -> (Completion, Wake) {
@@ -218,7 +221,41 @@ impl Bus<'_> {
             found.push(Attached { device: Box::new(VirtioBlock::new(transport, completion)?), interrupt });
             Ok(())
         });
+        for function in self.functions.iter().filter(|function| function.class == nvme::CLASS) {
+            let (completion, wake) = wake();
+            match self.nvme(function, completion, wake) {
+                Ok(attached) => found.push(attached),
+                Err(error) => {
+                    // Should it not even have stopped, it has no memory of ours to use any more.
+                    function.silence(self.space);
+                    log::warn!("nvme at {} is not used: {error:?}", function.address);
+                }
+            }
+        }
         found
+    }
+
+    fn nvme(
+        &self,
+        function: &Function,
+        completion: Completion,
+        wake: Wake,
+    ) -> Result<Attached<dyn BlockDevice>, ProbeError> {
+        function.enable(self.space);
+        let registers = function.map(self.space, 0).map_err(ProbeError::Bar)?;
+        let has_msix = Msix::is_offered(self.space, function);
+        let acknowledge = move || {
+            if !has_msix {
+                nvme::acknowledge(&registers);
+            }
+            true
+        };
+        let (interrupt, msix) = self.wire(function, wake, acknowledge, "nvme")?;
+        if has_msix && msix.is_none() {
+            return Err(ProbeError::NoInterrupt);
+        }
+        let device = Nvme::new(registers, has_msix, completion).map_err(ProbeError::Nvme)?;
+        Ok(Attached { device: Box::new(device), interrupt })
     }
 
     /// The first entropy device.

@@ -9,7 +9,7 @@ mod ring;
 
 pub use register::acknowledge;
 
-use crate::mmio::Registers;
+use crate::mmio::{Registers, wait};
 use alloc::vec::Vec;
 use core::ptr::NonNull;
 use drivers_api::{
@@ -17,7 +17,7 @@ use drivers_api::{
     RxFrame, StateKind, TransmitError, TxMeta,
 };
 use held::Held;
-use machine::time::{Duration, Instant};
+use machine::time::Duration;
 use register::{
     CAUSE_RECEIVE, CAUSE_TRANSMIT, CTRL_ASDE, CTRL_MASTER_DISABLE, CTRL_RST, CTRL_SLU, RAH_AV, RCTL_BAM,
     RCTL_EN, RCTL_SECRC, STATUS_LU, STATUS_MASTER, TCTL_EN, TCTL_PSP,
@@ -215,20 +215,6 @@ impl E1000 {
 
     fn has_room(&self) -> bool {
         (self.tx_next + 1) % DESCRIPTORS != self.tx_oldest
-    }
-}
-
-/// Polls until `done`; false if it takes longer than `patience`.
-fn wait(patience: Duration, mut done: impl FnMut() -> bool) -> bool {
-    let deadline = Instant::now().saturating_add(patience);
-    loop {
-        if done() {
-            return true;
-        }
-        if Instant::now() >= deadline {
-            return false;
-        }
-        core::hint::spin_loop();
     }
 }
 

@@ -46,6 +46,11 @@ pub struct Msix {
 }
 
 impl Msix {
+    /// Whether the function has MSI-X.
+    pub fn is_offered(space: &dyn ConfigSpace, function: &Function) -> bool {
+        !function.capabilities(space, MSIX).is_empty()
+    }
+
     /// Enables MSI-X.
     pub fn enable(space: &dyn ConfigSpace, function: &Function) -> Result<Self, MessageError> {
         let at = *function.capabilities(space, MSIX).first().ok_or(MessageError::Absent)?;

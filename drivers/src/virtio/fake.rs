@@ -2,6 +2,7 @@
 
 extern crate std;
 use super::{Queue, Transport, status};
+use crate::fake::{assert_pooled, put, word};
 use std::sync::{Arc, Mutex};
 use std::vec;
 use std::vec::Vec;
@@ -37,25 +38,6 @@ pub struct Fake(pub Arc<Mutex<State>>);
 
 /// A buffer of a chain: address, length, whether the device may write.
 pub type Buffer = (u64, u32, bool);
-
-fn word<T: Copy>(address: u64) -> T {
-    // SAFETY: addresses come from a queue of the driver's under test.
-    unsafe { (address as *const T).read_volatile() }
-}
-
-fn put<T: Copy>(address: u64, value: T) {
-    // SAFETY: as above.
-    unsafe { (address as *mut T).write_volatile(value) }
-}
-
-/// A device that may be told of this memory spoils nobody's.
-fn assert_pooled(address: u64, length: u32) {
-    let memory = address..address + u64::from(length);
-    assert!(
-        machine::dma::holds(memory.clone()),
-        "the device is told of {memory:x?}, which is not of the pool"
-    );
-}
 
 impl Fake {
     pub fn new(device_type: u16, offered: u64, queue_max: u16, config: Vec<u8>) -> Self {
