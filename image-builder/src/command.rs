@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use crate::config::{Boot, CONTROL_MAC, Config, MachineType, Medium, Network, Nic};
+use crate::config::{Boot, CONTROL_MAC, Config, DiskModel, MachineType, Medium, Network, Nic};
 use crate::ports::{self, Granted};
 
 /// Where the machine's serial line goes, besides its log.
@@ -77,7 +77,12 @@ pub fn arguments(
     }
     if let Some(disk) = &config.disk {
         line.option("-drive", format!("if=none,id=disk0,format={},file={}", format(disk), escaped(disk)));
-        line.option("-device", format!("virtio-blk-{},drive=disk0", bus(config.machine)));
+        let device = match config.disk_model {
+            DiskModel::VirtioBlk => format!("virtio-blk-{}", bus(config.machine)),
+            // QEMU wants a serial number.
+            DiskModel::Nvme => "nvme,serial=disk0".into(),
+        };
+        line.option("-device", format!("{device},drive=disk0"));
     }
     line.0.extend(config.qemu_args.iter().map(OsString::from));
     line.0
@@ -274,6 +279,13 @@ mod tests {
         assert!(!line.contains("-pci"), "{line}");
         assert!(line.contains("virtio-blk-device,drive=disk0"), "{line}");
         assert!(line.contains("virtio-mmio.force-legacy=false"), "{line}");
+    }
+
+    #[test]
+    fn a_disk_is_what_is_asked_for() {
+        let disk = |disk_model| line(&Config { disk: Some("/none".into()), disk_model, ..Config::default() });
+        assert!(disk(DiskModel::default()).contains("-device virtio-blk-pci,drive=disk0"));
+        assert!(disk(DiskModel::Nvme).contains("-device nvme,serial=disk0,drive=disk0"));
     }
 
     #[test]

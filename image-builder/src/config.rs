@@ -43,6 +43,10 @@ pub enum ConfigError {
     #[error("microvm has no PCI bus, so there is no {0} on it: take --nic virtio, or --machine q35 or pc")]
     MicrovmNic(Nic),
     #[error(
+        "microvm has no PCI bus, so there is no NVMe on it: take --disk-model virtio-blk, or --machine q35 or pc"
+    )]
+    MicrovmNvme,
+    #[error(
         "microvm has neither a CD drive nor firmware that boots one: take --boot direct, or --machine q35 or pc"
     )]
     MicrovmBoot,
@@ -103,6 +107,16 @@ choice! {
 }
 
 choice! {
+    /// What a disk is to the machine, as QEMU names it.
+    DiskModel {
+        /// virtio, over PCI or MMIO.
+        #[default] VirtioBlk = "virtio-blk",
+        /// An NVMe controller with one namespace.
+        Nvme = "nvme",
+    }
+}
+
+choice! {
     /// What executes the guest's instructions. TCG is the default: it is everywhere, it is what the tests run on,
     /// and it has AMD's virtualization built in.
     Accelerator {
@@ -159,8 +173,10 @@ pub struct Config {
     pub network: Network,
     /// A second network card like the first, on a user network of its own, for the operators alone.
     pub control_nic: bool,
-    /// A disk image, raw or qcow2, attached as virtio-blk.
+    /// A disk image, raw or qcow2.
     pub disk: Option<PathBuf>,
+    /// What the disk is attached as.
+    pub disk_model: DiskModel,
     pub forwards: Vec<Forward>,
     /// The kernel's command line, without what the machine adds to it: see [`Config::kernel_settings`].
     pub command_line: String,
@@ -186,6 +202,7 @@ impl Default for Config {
             network: Network::default(),
             control_nic: false,
             disk: None,
+            disk_model: DiskModel::default(),
             forwards: Vec::new(),
             command_line: String::new(),
             icount: false,
@@ -211,6 +228,9 @@ impl Config {
         if self.machine == MachineType::Microvm {
             if self.nic != Nic::Virtio {
                 return Err(ConfigError::MicrovmNic(self.nic));
+            }
+            if self.disk.is_some() && self.disk_model == DiskModel::Nvme {
+                return Err(ConfigError::MicrovmNvme);
             }
             if self.boot != Boot::Direct {
                 return Err(ConfigError::MicrovmBoot);
@@ -253,6 +273,8 @@ mod tests {
         assert_eq!(microvm.validate(), Ok(()));
         let e1000 = Config { nic: Nic::E1000, ..microvm.clone() };
         assert_eq!(e1000.validate(), Err(ConfigError::MicrovmNic(Nic::E1000)));
+        let nvme = Config { disk: Some("disk".into()), disk_model: DiskModel::Nvme, ..microvm.clone() };
+        assert_eq!(nvme.validate(), Err(ConfigError::MicrovmNvme));
         assert_eq!(Config { boot: Boot::Uefi, ..microvm }.validate(), Err(ConfigError::MicrovmBoot));
         assert_eq!(Config { cpus: 65, ..Config::default() }.validate(), Err(ConfigError::Cpus(65)));
         assert_eq!(Config { cpus: 0, ..Config::default() }.validate(), Err(ConfigError::Cpus(0)));

@@ -53,6 +53,8 @@ pub mod tools;
 pub mod trace;
 pub mod workspace;
 
-pub use config::{Accelerator, Boot, Config, Emulator, MachineType, Medium, Memory, Network, Nic, Vendor};
+pub use config::{
+    Accelerator, Boot, Config, DiskModel, Emulator, MachineType, Medium, Memory, Network, Nic, Vendor,
+};
 pub use error::{Error, ExitCode};
 pub use machine::{Builder, Machine};

@@ -10,7 +10,7 @@ use control::host;
 use image_builder::control::{self as client, Keys, SERVICE, SSH_FAILED, Target};
 use image_builder::disk::{self, DiskSize};
 use image_builder::machine::Builder;
-use image_builder::{Machine, MachineType, Memory};
+use image_builder::{DiskModel, Machine, MachineType, Memory};
 use tests::guest::{self, Guest, PATIENCE};
 use tests::noise::Noise;
 use tests::program;
@@ -121,6 +121,63 @@ fn a_machine_is_the_same_at_each_boot() {
     let (status, out, err) = ssh(&guest, &known, "version");
     assert_eq!((status, out.as_str()), (Some(SSH_FAILED), ""));
     assert!(err.contains("Host key verification failed"), "{err}");
+}
+
+#[test]
+fn an_nvme_disk_keeps_what_a_virtio_disk_keeps() {
+    let place = Place::new("nvme");
+    let disk = place.fresh("disk");
+    let fresh = fs::read(&disk).unwrap();
+    let known = place.0.join("known_hosts");
+    let nvme = |machine| keyless().machine(machine).disk(&disk).disk_model(DiskModel::Nvme);
+    let first = {
+        let guest = Guest::serving(nvme(MachineType::Q35));
+        let (key, line) = told(&guest);
+        assert!(line.ends_with("made now, kept on disk0"), "{line}");
+        let log = guest.serial_text();
+        assert!(log.contains("disk 0: 4 MiB, nvme, QEMU NVMe Ctrl, serial number disk0"), "{log}");
+        fs::write(&known, format!("quicksilver {key}\n")).unwrap();
+        let (status, out, err) = ssh(&guest, &known, "device list");
+        let of_disk = |line: &&str| line.contains("disk0") && line.contains("nvme");
+        let line = out.lines().find(of_disk).unwrap_or_else(|| panic!("{out}{err}"));
+        assert!(status == Some(0) && line.contains("keeps the machine's state"), "{out}{err}");
+        key
+    };
+    let kept = fs::read(&disk).unwrap();
+    assert!(fresh[..PARTITION.start] == kept[..PARTITION.start]);
+    assert!(fresh[PARTITION.end..] == kept[PARTITION.end..]);
+    for again in [nvme(MachineType::Q35), nvme(MachineType::Pc), keyless().disk(&disk)] {
+        let guest = Guest::serving(again);
+        let (key, line) = told(&guest);
+        assert_eq!(key, first);
+        assert!(line.ends_with(", kept on disk0"), "{line}");
+        let (status, out, err) = ssh(&guest, &known, "version");
+        assert!(status == Some(0) && out.starts_with("Quicksilver"), "{out}{err}");
+    }
+    assert!(fs::read(&disk).unwrap() == kept);
+    // First written by a machine of the other chipset.
+    let guest = Guest::serving(
+        keyless().machine(MachineType::Pc).disk(&place.fresh("other")).disk_model(DiskModel::Nvme),
+    );
+    let (key, line) = told(&guest);
+    assert!(key != first && line.ends_with("made now, kept on disk0"), "{line}");
+}
+
+#[test]
+fn nvme_sectors_of_4_kib_are_refused() {
+    let place = Place::new("sectors");
+    let disk = place.fresh("disk");
+    let before = fs::read(&disk).unwrap();
+    let drive = format!("if=none,id=d,format=raw,file={}", disk.display());
+    let device = "nvme,serial=d,drive=d,logical_block_size=4096,physical_block_size=4096";
+    let machine = ["-drive", &drive, "-device", device].iter().fold(keyless(), |b, word| b.qemu_arg(word));
+    let guest = Guest::serving(machine);
+    let (_, line) = told(&guest);
+    assert!(line.ends_with("made now, not kept"), "{line}");
+    let log = guest.serial_text();
+    assert!(log.contains("is not used: Nvme(SectorSize(4096))"), "{log}");
+    drop(guest);
+    assert!(fs::read(&disk).unwrap() == before);
 }
 
 /// Disks of others, all in one machine: none, one divided by an MBR, by a GPT, by a broken one; and one of ours with a doubtful GPT.

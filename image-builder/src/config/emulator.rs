@@ -131,7 +131,7 @@ pub enum BochsError {
     Tap,
     #[error("in Bochs a machine has one network card: leave --control-nic out")]
     ControlNic,
-    #[error("Bochs has no virtio disk")]
+    #[error("Bochs has neither virtio disks nor NVMe")]
     Disk,
     #[error("Bochs counts instructions in any case: leave --icount out")]
     Icount,

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use crate::command::Console;
 use crate::config::{
-    Accelerator, Bochs, Boot, Clock, Config, Emulator, Forward, MachineType, Medium, Memory, Network, Nic,
-    Vendor,
+    Accelerator, Bochs, Boot, Clock, Config, DiskModel, Emulator, Forward, MachineType, Medium, Memory,
+    Network, Nic, Vendor,
 };
 use crate::process::Lifetime;
 
@@ -137,6 +137,12 @@ impl Builder {
 
     pub fn disk(mut self, image: &Path) -> Self {
         self.config.disk = Some(image.to_owned());
+        self
+    }
+
+    /// What the disk is attached as.
+    pub fn disk_model(mut self, model: DiskModel) -> Self {
+        self.config.disk_model = model;
         self
     }
 

@@ -17,7 +17,7 @@ use crate::mode::UsageError;
 use image_builder::config::{Bochs, Config, ConfigError, CpuModel, Emulator, Forward};
 use image_builder::control;
 use image_builder::kernel::{CheckpointKey, Content};
-use image_builder::{Accelerator, Boot, MachineType, Memory, Network, Nic, Vendor};
+use image_builder::{Accelerator, Boot, DiskModel, MachineType, Memory, Network, Nic, Vendor};
 
 #[derive(Debug, Parser)]
 #[command(name = "qs", version, about = "Builds Quicksilver images and runs them on emulated machines")]
@@ -260,9 +260,12 @@ pub struct RunOptions {
     /// Add a network card for the operators alone: SSH and metrics are reached through it, and nothing else is
     #[arg(long)]
     pub control_nic: bool,
-    /// Attach a disk image, raw or qcow2, as a virtio disk
+    /// Attach a disk image, raw or qcow2
     #[arg(long, value_name = "FILE")]
     pub disk: Option<PathBuf>,
+    /// What the disk is attached as
+    #[arg(long, default_value_t, requires = "disk", value_parser = choice(DiskModel::ALL))]
+    pub disk_model: DiskModel,
     /// Forward a TCP port of this host's loopback address; host port 0 picks a free one
     #[arg(long, value_name = "GUESTPORT:HOSTPORT")]
     pub forward: Vec<Forward>,
@@ -335,6 +338,7 @@ impl RunOptions {
             network: self.tap.clone().map_or(Network::User, |interface| Network::Tap { interface }),
             control_nic: self.control_nic,
             disk: self.disk.clone(),
+            disk_model: self.disk_model,
             forwards: self.forward.clone(),
             command_line: self.command_line(),
             icount: self.icount,
@@ -417,7 +421,7 @@ mod tests {
 
     #[test]
     fn everything_at_once() {
-        let config = run("web --cpus 4 --memory 4G --machine pc --boot uefi --nic e1000e --disk d --forward 7:1007 \
+        let config = run("web --cpus 4 --memory 4G --machine pc --boot uefi --nic e1000e --disk d --disk-model nvme --forward 7:1007 \
              --forward 9:0 --name x --detach --json --icount --qemu q --qemu-arg -S --qemu-arg -s --append a=1 --append b=2")
         .unwrap()
         .config()
@@ -425,6 +429,7 @@ mod tests {
         assert_eq!((config.cpus, config.memory, config.machine), (4, Memory::gibibytes(4), MachineType::Pc));
         assert_eq!((config.boot, config.nic, config.icount), (Boot::Uefi, Nic::E1000e, true));
         assert_eq!(config.forwards, [Forward { guest: 7, host: 1007 }, Forward { guest: 9, host: 0 }]);
+        assert_eq!((config.disk, config.disk_model), (Some("d".into()), DiskModel::Nvme));
         assert_eq!(config.qemu_args, ["-S", "-s"]);
         assert_eq!(config.command_line, "a=1 b=2");
     }
@@ -473,6 +478,8 @@ mod tests {
             "--memory lots",
             "--machine vax",
             "--nic rtl8139",
+            "--disk-model nvme",
+            "--disk d --disk-model ide",
             "--forward 7",
             "--json",
             "--nosuch",
