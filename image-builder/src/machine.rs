@@ -50,11 +50,6 @@ pub enum MachineError {
     Io { what: String, error: io::Error },
 }
 
-/// The line that says that a restored system goes on.
-pub const RESTORED: &str = "restored: goes on from a checkpoint";
-/// The end of the line that says that a machine does not go on from what its command line names.
-pub const AFRESH: &str = "this machine starts afresh";
-
 /// A running machine. Dropping it ends it and removes its files, unless it was detached.
 #[derive(Debug)]
 pub struct Machine {

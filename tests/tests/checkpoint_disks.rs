@@ -4,10 +4,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use ::control::checkpoints::RESTORED;
 use image_builder::checkpoint::{self as file, CheckpointError};
 use image_builder::control;
 use image_builder::disk::{self, CheckpointsSize};
-use image_builder::machine::RESTORED;
 use serde_json::{Value, json};
 use slots::{BLOCK, Error, Which};
 use tests::guest::{self, Guest, PATIENCE, wait_until};

@@ -8,6 +8,8 @@ use std::process::Stdio;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use ::control::checkpoints::FROZEN;
+
 use crate::config::Memory;
 use crate::control::{Keys, Target, ssh};
 use crate::machine::Machine;
@@ -198,9 +200,6 @@ fn checkpoint(system: &System, to: &Path, begin: Instant) -> Result<Made, BenchE
     let [bytes, _, _, stop] = *numbers.collect::<Vec<u64>>() else { return Err(unclear()) };
     Ok(Made { asked, frozen: frozen.ok_or_else(unclear)?, ended, bytes, stop })
 }
-
-/// What the machine says when memory is frozen and it goes on.
-const FROZEN: &str = "frozen: the machine goes on";
 
 /// Requests over time, with the stop marked and the end.
 fn picture(answers: &[Answer], made: &Made, end: Duration, data: usize) -> Timeline {

@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::{io, time::Duration};
 
+use ::control::checkpoints::{AFRESH, RESTORED};
 use slots::Which;
 
 use super::{Keys, SERVICE, SSH_FAILED, Target, ssh};
-use crate::machine::{AFRESH, MachineError, RESTORED};
+use crate::machine::MachineError;
 use crate::{Error, ExitCode, Machine};
 
 /// How long a machine may take to go on, once all has come.

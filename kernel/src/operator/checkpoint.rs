@@ -19,6 +19,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 use base::{Base, Unfit};
 use checkpoint::{FrameKind, Frames, Header, MIN_CHUNK, Manifest, Sink, Totals, WriteError, Writer};
+use control::checkpoints::{FROZEN, RESTORED};
 use control::jobs::{Said, State};
 use control::request::LONGEST;
 use core::fmt;
@@ -196,8 +197,7 @@ fn take<S: Outlet>(
         let generation = changes::generation();
         EVENTS.push("restored", format_args!("from a checkpoint, generation {generation}"));
         part.announce();
-        // `qs run --restore` waits for this line.
-        log::info!("restored: goes on from a checkpoint, generation {generation}");
+        log::info!("{RESTORED}, generation {generation}");
     }
     taken
 }
@@ -226,7 +226,7 @@ fn take_in_guest_mode<S: Outlet>(
     };
     // After the freeze: no clock that was read before is ahead of it.
     let (monotonic, wall) = (Instant::now().as_nanos(), time::wall_clock().as_nanos());
-    handle.say(Said::Remark("frozen: the machine goes on".to_string()));
+    handle.say(Said::Remark(FROZEN.to_string()));
     thread::set_priority(Priority::Background);
     let mut id = [0; 16];
     drivers::entropy::fill(&mut id);

@@ -15,6 +15,7 @@ use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use checkpoint::{Event, Manifest, ReadError, Reader, Source, Stream, refusals};
+use control::checkpoints::{AFRESH, on_disk};
 use control::jobs::{Said, State};
 use control::request::LONGEST;
 use core::fmt;
@@ -33,9 +34,6 @@ use vmm::monitor::BuildError;
 
 /// How long a client has to hang up, once it is told that its checkpoint takes over.
 const FAREWELL: Duration = Duration::from_secs(3);
-
-/// `qs run --restore disk` waits for a line with this, too.
-const AFRESH: &str = "this machine starts afresh";
 
 /// Why this machine goes on as it was.
 #[derive(Debug)]
@@ -170,14 +168,8 @@ fn work(
 /// Goes on from a checkpoint on the machine's own disk at boot, before anything serves: `disk`, or `disk:` and which one. Where nothing
 /// comes of it the log says why, and the machine goes on as it was started.
 pub fn at_boot(map: &MemoryMap, part: Part, new_identity: bool, from: &str) {
-    let which = match from.split_once(':') {
-        None if from == "disk" => "latest",
-        Some(("disk", which)) => which,
-        _ => {
-            return log::error!(
-                "restore={from}: neither disk nor disk:latest, disk:NUMBER, disk:ID; {AFRESH}"
-            );
-        }
+    let Some(which) = on_disk(from) else {
+        return log::error!("restore={from}: neither disk nor disk:latest, disk:NUMBER, disk:ID; {AFRESH}");
     };
     let work = || {
         monitor().map_err(Fault::Unavailable)?;

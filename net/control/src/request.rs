@@ -1,6 +1,7 @@
 //! What an operator may say: one command line, as an SSH client sends it with `exec`.
 
 use crate::Role;
+use crate::checkpoints::on_disk;
 use alloc::borrow::ToOwned;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -423,12 +424,8 @@ fn restore(words: &mut Words<'_>, json: bool) -> Result<Verb, UsageError> {
     if json {
         return Err(UsageError::Value(JSON));
     }
-    let of_disk = |word: &str| match word.split_once(':') {
-        None if word == "disk" => Some("latest".to_owned()),
-        Some(("disk", which)) if !which.is_empty() => Some(which.to_owned()),
-        _ => None,
-    };
-    let from = words.value("--from").map(|word| of_disk(word).ok_or(UsageError::Value(FROM))).transpose()?;
+    let of_disk = |word| on_disk(word).filter(|which| !which.is_empty()).ok_or(UsageError::Value(FROM));
+    let from = words.value("--from").map(of_disk).transpose()?.map(str::to_owned);
     Ok(Verb::Restore { new_identity: words.flag("--new-identity"), from })
 }
 

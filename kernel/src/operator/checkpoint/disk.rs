@@ -1,6 +1,6 @@
 //! Checkpoints on the machine's own disk: one, or one after another, as a job; and which there are.
 
-use super::{Checkpoint, Fault, Outlet, Wish, take};
+use super::{Checkpoint, Fault, Outlet, Wish, base, take};
 use crate::devices::{Part, Place, place};
 use crate::operator::jobs::{self, Follower, Handle};
 use crate::operator::{line, object, refuse};
@@ -18,7 +18,7 @@ use machine::time::Instant;
 use mode::bare::{SnapshotError, monitor};
 use net::ssh::{Caller, Output, exit};
 use serde::Serialize;
-use slots::{Record, Slots, Which, Writer};
+use slots::{Record, Slots, Writer};
 use vmm::call::Status;
 
 /// Said where there is no place for them.
@@ -39,7 +39,7 @@ impl Kept {
     fn new(record: &Record) -> Self {
         let Record { number, bytes, wall, id, .. } = *record;
         let wall_ns = (wall > 0).then_some(wall);
-        Self { checkpoint: number, id: Which::Id(id).to_string(), wall_ns, bytes, whole: true }
+        Self { checkpoint: number, id: base::hex(&id), wall_ns, bytes, whole: true }
     }
 
     fn text(&self) -> String {

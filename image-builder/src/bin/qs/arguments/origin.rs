@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use ::control::checkpoints::on_disk;
 use slots::{Which, WhichError};
 
 /// A file of this host, or the machine's own disk.
@@ -17,10 +18,9 @@ impl FromStr for Origin {
     type Err = WhichError;
 
     fn from_str(text: &str) -> Result<Self, WhichError> {
-        match text.strip_prefix("disk") {
-            Some("") => Ok(Self::Disk(Which::Latest)),
-            Some(rest) if rest.starts_with(':') => rest[1..].parse().map(Self::Disk),
-            _ => Ok(Self::File(text.into())),
+        match on_disk(text) {
+            Some(which) => which.parse().map(Self::Disk),
+            None => Ok(Self::File(text.into())),
         }
     }
 }
