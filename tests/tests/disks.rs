@@ -84,6 +84,16 @@ fn ssh(guest: &Guest, known_hosts: &Path, line: &str) -> (Option<i32>, String, S
     (output.status.code(), text(output.stdout), text(output.stderr))
 }
 
+/// It has the key that its disk kept, and whoever knows that one gets in.
+fn assert_same(machine: Builder, first: &PublicKey, known_hosts: &Path) {
+    let guest = Guest::serving(machine);
+    let (key, line) = told(&guest);
+    assert_eq!(key, *first);
+    assert!(line.ends_with(", kept on disk0"), "{line}");
+    let (status, out, err) = ssh(&guest, known_hosts, "version");
+    assert!(status == Some(0) && out.starts_with("Quicksilver"), "{out}{err}");
+}
+
 #[test]
 fn a_machine_is_the_same_at_each_boot() {
     let place = Place::new("kept");
@@ -103,14 +113,7 @@ fn a_machine_is_the_same_at_each_boot() {
     assert!(print.contains(&first.fingerprint()), "{print}");
     let kept = fs::read(&disk).unwrap();
     // Another machine, but the same disk: for all who know it, it is the same.
-    {
-        let guest = Guest::serving(keyless().machine(MachineType::Microvm).disk(&disk));
-        let (key, line) = told(&guest);
-        assert_eq!(key, first);
-        assert!(line.ends_with(", kept on disk0"), "{line}");
-        let (status, out, err) = ssh(&guest, &known, "version");
-        assert!(status == Some(0) && out.starts_with("Quicksilver"), "{out}{err}");
-    }
+    assert_same(keyless().machine(MachineType::Microvm).disk(&disk), &first, &known);
     // Written once, and nowhere but in the partition.
     assert!(fs::read(&disk).unwrap() == kept);
     assert!(fresh[..PARTITION.start] == kept[..PARTITION.start]);
@@ -147,12 +150,7 @@ fn an_nvme_disk_keeps_what_a_virtio_disk_keeps() {
     assert!(fresh[..PARTITION.start] == kept[..PARTITION.start]);
     assert!(fresh[PARTITION.end..] == kept[PARTITION.end..]);
     for again in [nvme(MachineType::Q35), nvme(MachineType::Pc), keyless().disk(&disk)] {
-        let guest = Guest::serving(again);
-        let (key, line) = told(&guest);
-        assert_eq!(key, first);
-        assert!(line.ends_with(", kept on disk0"), "{line}");
-        let (status, out, err) = ssh(&guest, &known, "version");
-        assert!(status == Some(0) && out.starts_with("Quicksilver"), "{out}{err}");
+        assert_same(again, &first, &known);
     }
     assert!(fs::read(&disk).unwrap() == kept);
     // First written by a machine of the other chipset.

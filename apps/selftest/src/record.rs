@@ -1,12 +1,11 @@
 //! What was written between two freezes is told at the second: a frame in use that is not told holds what it held at the first.
 
 use crate::check;
-use crate::restore::in_use;
+use crate::restore::{in_use, unfetched};
 use crate::snapshot::{Block, ROOM, Stamps, tables};
 use crate::switch::{LONG, switch_to, then_native};
 use alloc::vec::Vec;
 use app::Env;
-use app::thread::{Builder, CpuSet, Priority};
 use core::ops::Range;
 use machine::dma::DmaRegion;
 use machine::frames;
@@ -50,23 +49,11 @@ impl Buffers {
 
     /// The frames that were in use, ascending, each with a sum of what it held.
     fn sums(&mut self, snapshot: &Snapshot) -> Result<Vec<(u64, u64)>, &'static str> {
-        let failed = |error| {
-            log::error!("{error}");
-            "a frame can't be fetched"
-        };
-        let Range { start, end } = frames::table();
-        let table = start & !(PAGE - 1)..end.next_multiple_of(PAGE);
-        snapshot.fetch(table.clone(), &mut self.table).map_err(failed)?;
-        // SAFETY: fetched into a buffer of ours.
-        let state = unsafe {
-            let first = self.table.pointer().add((start - table.start) as usize);
-            core::slice::from_raw_parts(first.as_ptr(), (end - start) as usize)
-        };
         let mut sums = Vec::new();
-        for Range { mut start, end } in in_use(state, table, snapshot)? {
+        for Range { mut start, end } in in_use(snapshot, &mut self.table)? {
             while start < end {
                 let next = end.min(start + self.piece.len() as u64);
-                snapshot.fetch(start..next, &mut self.piece).map_err(failed)?;
+                snapshot.fetch(start..next, &mut self.piece).map_err(unfetched)?;
                 let pages = (start..next).step_by(PAGE as usize).enumerate();
                 sums.extend(pages.map(|(page, frame)| (frame, self.sum(page))));
                 start = next;
@@ -111,14 +98,7 @@ pub fn tells_what_was_written(env: &'static Env) -> Result<(), &'static str> {
     let (own, quiet) = (Block::new().ok_or("no memory")?, Block::new().ok_or("no memory")?);
     quiet.stamp(1);
     switch_to(env, Phase::Guest)?;
-    let writers: Result<Vec<_>, _> = (0..cpus)
-        .map(|cpu| {
-            let stamps = stamps.clone();
-            let builder = Builder::new("writer").affinity(CpuSet(1 << cpu)).priority(Priority::Low);
-            builder.spawn(move || stamps.write(cpu))
-        })
-        .collect();
-    let mut rounds = || {
+    let rounds = || {
         let mut last: Vec<(u64, u64)> = Vec::new();
         for round in 0..FREEZES {
             let snapshot = frozen(cpus)?;
@@ -144,10 +124,7 @@ pub fn tells_what_was_written(env: &'static Env) -> Result<(), &'static str> {
         let told = buffers.written(&frozen(cpus)?, &last);
         check(told == Err(Status::Nothing), "a record is older than guest mode")
     };
-    let result = if writers.is_ok() { rounds() } else { Err("no thread") };
-    stamps.end();
-    writers.into_iter().flatten().for_each(|writer| writer.join());
-    then_native(result)?;
+    then_native(stamps.written_during(rounds))?;
     check(tables() == before, "tables of the reserve stay used")
 }
 

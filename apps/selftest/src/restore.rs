@@ -3,10 +3,9 @@
 use crate::check;
 use crate::snapshot::{Block, Stamps, tables};
 use crate::switch::{LONG, all_are, switch_to, then_native};
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 use app::Env;
-use app::thread::{self, Builder, CpuSet, Priority};
+use app::thread;
 use app::time::{Duration, Instant};
 use checkpoint::Frames;
 use core::ops::Range;
@@ -15,7 +14,7 @@ use machine::frames::{self, Taken};
 use machine::paging::{PAGE, image_bounds};
 use machine::time::wall_clock;
 use mode::Refused;
-use mode::bare::{CpuError, RestoreError, Returned, Snapshot, freeze, restore};
+use mode::bare::{CpuError, RestoreError, Returned, Snapshot, SnapshotError, freeze, restore};
 use vmm::call::Status;
 use vmm::takeover::Writer;
 
@@ -81,22 +80,10 @@ impl Copy {
 
     /// Fetches all that was in use at the freeze, and lays out the way back.
     fn fetch(&mut self, snapshot: &Snapshot) -> Result<(), &'static str> {
-        let failed = |error| {
-            log::error!("{error}");
-            "a frame can't be fetched"
-        };
         for (cpu, buffer) in self.states.iter_mut().enumerate() {
-            snapshot.state(cpu, buffer).map_err(failed)?;
+            snapshot.state(cpu, buffer).map_err(unfetched)?;
         }
-        let Range { start, end } = frames::table();
-        let table = start & !(PAGE - 1)..end.next_multiple_of(PAGE);
-        snapshot.fetch(table.clone(), &mut self.table).map_err(failed)?;
-        // SAFETY: fetched into a buffer of ours.
-        let state = unsafe {
-            let first = self.table.pointer().add((start - table.start) as usize);
-            core::slice::from_raw_parts(first.as_ptr(), (end - start) as usize)
-        };
-        let spans = in_use(state, table, snapshot)?;
+        let spans = in_use(snapshot, &mut self.table)?;
         let words = self.plan.len() / 8;
         // SAFETY: a buffer of ours.
         let words = unsafe { core::slice::from_raw_parts_mut(self.plan.pointer().cast().as_ptr(), words) };
@@ -111,7 +98,7 @@ impl Copy {
                 }
                 let count = ((end - start) / PAGE).min(PIECE - filled);
                 let frames = start..start + count * PAGE;
-                snapshot.fetch_to(frames, piece, filled as usize).map_err(failed)?;
+                snapshot.fetch_to(frames, piece, filled as usize).map_err(unfetched)?;
                 let from = piece.physical() + filled * PAGE;
                 plan.push(start, Some(from), count).ok_or("no room for a plan")?;
                 filled += count;
@@ -122,8 +109,23 @@ impl Copy {
     }
 }
 
+/// Why a test can't go on.
+pub fn unfetched(error: SnapshotError) -> &'static str {
+    log::error!("{error}");
+    "a frame can't be fetched"
+}
+
 /// What was in use, ascending: what the allocator had handed out, its table, and the image's data; but not what is in no checkpoint.
-pub fn in_use(state: &[u8], table: Range<u64>, snapshot: &Snapshot) -> Result<Vec<Range<u64>>, &'static str> {
+/// The buffer is for the table.
+pub fn in_use(snapshot: &Snapshot, buffer: &mut DmaRegion) -> Result<Vec<Range<u64>>, &'static str> {
+    let Range { start, end } = frames::table();
+    let table = start & !(PAGE - 1)..end.next_multiple_of(PAGE);
+    snapshot.fetch(table.clone(), buffer).map_err(unfetched)?;
+    // SAFETY: fetched into a buffer of ours.
+    let state = unsafe {
+        let first = buffer.pointer().add((start - table.start) as usize);
+        core::slice::from_raw_parts(first.as_ptr(), (end - start) as usize)
+    };
     let [.., constants_end, data_end] = image_bounds();
     let mut taken = Taken::default();
     let blocks = taken.read(0, state).map(|(start, order)| start..start + (PAGE << order));
@@ -143,14 +145,7 @@ pub fn brings_the_past_back(env: &'static Env) -> Result<(), &'static str> {
     let own = Block::new().ok_or("no memory")?;
     let free = env.free_memory_bytes();
     switch_to(env, mode::Phase::Guest)?;
-    let writers: Result<Vec<_>, _> = (0..cpus)
-        .map(|cpu| {
-            let stamps: Arc<_> = stamps.clone();
-            let builder = Builder::new("writer").affinity(CpuSet(1 << cpu)).priority(Priority::Low);
-            builder.spawn(move || stamps.write(cpu))
-        })
-        .collect();
-    let mut rounds = || {
+    let rounds = || {
         stamps.go_on(1);
         own.stamp(1);
         let start = Instant::now();
@@ -179,10 +174,7 @@ pub fn brings_the_past_back(env: &'static Env) -> Result<(), &'static str> {
         log::error!("{}", restore(copy.plan.physical(), LONG));
         Err("nothing was restored")
     };
-    let result = if writers.is_ok() { rounds() } else { Err("no thread") };
-    stamps.end();
-    writers.into_iter().flatten().for_each(|writer| writer.join());
-    then_native(result)?;
+    then_native(stamps.written_during(rounds))?;
     check(tables() == before, "tables of the reserve stay used")?;
     // Others may have taken some meanwhile, but not so much.
     check(env.free_memory_bytes() + ROOM / 2 > free, "donated memory was not given back")?;

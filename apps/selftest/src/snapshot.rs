@@ -93,7 +93,7 @@ impl Stamps {
     }
 
     /// Stamps the pages of a CPU with one number after the other, none before all have completed the last one.
-    pub fn write(&self, cpu: usize) {
+    fn write(&self, cpu: usize) {
         let mut step = 0;
         while !self.over.load(Ordering::SeqCst) {
             if self.completed() < step {
@@ -106,9 +106,22 @@ impl Stamps {
         }
     }
 
-    /// Nobody stamps any more.
-    pub fn end(&self) {
+    /// Does something while writers on all CPUs go on.
+    pub fn written_during<T>(
+        self: &Arc<Self>,
+        work: impl FnOnce() -> Result<T, &'static str>,
+    ) -> Result<T, &'static str> {
+        let writers: Result<Vec<_>, _> = (0..self.blocks.len())
+            .map(|cpu| {
+                let stamps = self.clone();
+                let builder = Builder::new("writer").affinity(CpuSet(1 << cpu)).priority(Priority::Low);
+                builder.spawn(move || stamps.write(cpu))
+            })
+            .collect();
+        let result = if writers.is_ok() { work() } else { Err("no thread") };
         self.over.store(true, Ordering::SeqCst);
+        writers.into_iter().flatten().for_each(|writer| writer.join());
+        result
     }
 
     /// Waits until all have completed more steps.
@@ -166,14 +179,7 @@ pub fn is_of_one_instant(env: &'static Env) -> Result<(), &'static str> {
     let mut buffer = DmaRegion::new(PAGES as usize).ok_or("no memory")?;
     let stamps = Stamps::new(cpus).ok_or("no memory")?;
     switch_to(env, Phase::Guest)?;
-    let writers: Result<Vec<_>, _> = (0..cpus)
-        .map(|cpu| {
-            let stamps = stamps.clone();
-            let builder = Builder::new("writer").affinity(CpuSet(1 << cpu)).priority(Priority::Low);
-            builder.spawn(move || stamps.write(cpu))
-        })
-        .collect();
-    let mut rounds = || {
+    let rounds = || {
         let mut stop = 0;
         for number in 0..snapshots {
             stamps.go_on(1);
@@ -187,9 +193,7 @@ pub fn is_of_one_instant(env: &'static Env) -> Result<(), &'static str> {
         }
         Ok(stop)
     };
-    let result = if writers.is_ok() { rounds() } else { Err("no thread") };
-    stamps.end();
-    writers.into_iter().flatten().for_each(|writer| writer.join());
+    let result = stamps.written_during(rounds);
     let stop = result.as_ref().copied().unwrap_or(0);
     then_native(result.map(drop))?;
     check(tables() == before, "tables of the reserve stay used")?;
