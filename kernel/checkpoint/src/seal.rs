@@ -2,7 +2,6 @@
 //!
 //! A tag is `keyed_hash(derive_key(context, key), …)`, the key being empty where there is none; contexts are below. The header's covers the
 //! bytes before it; a chunk's covers the header's tag, the fields of the chunk's header, and its stored bytes.
-
 //!
 //! A machine that takes a checkpoint of itself must not find keys in its memory: they lie on the heap alone, where they are wiped in the end, and
 //! what BLAKE3 leaves on the stack is wiped as soon as it has done its work.

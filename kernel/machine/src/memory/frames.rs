@@ -211,13 +211,16 @@ impl<'a, P: PhysicalWords> Frames<'a, P> {
 
     /// Takes back a block of this order.
     pub fn free(&mut self, block: u64, order: u32) -> Result<(), FreeError> {
-        let state = self.state.get_mut((block / PAGE) as usize).ok_or(FreeError::NotTaken)?;
-        if *state != TAKEN | order as u8 || order > MAX_ORDER || !block.is_multiple_of(PAGE) {
-            return Err(FreeError::NotTaken);
-        }
-        *state = NONE;
+        self.check_taken(block, order)?;
+        self.state[(block / PAGE) as usize] = NONE;
         self.insert(block, order);
         Ok(())
+    }
+
+    fn check_taken(&self, block: u64, order: u32) -> Result<(), FreeError> {
+        let is_taken = self.state.get((block / PAGE) as usize) == Some(&(TAKEN | order as u8));
+        let is_block = order <= MAX_ORDER && block.is_multiple_of(PAGE);
+        if is_taken && is_block { Ok(()) } else { Err(FreeError::NotTaken) }
     }
 
     /// Exactly `pages` contiguous pages, aligned to the next power of two.
@@ -301,11 +304,7 @@ impl<P: PhysicalWords> Frames<'_, P> {
 
     /// Takes back a block of this order, of which a restored system has what is in `memory` alone, as it is for [`Frames::relink`].
     pub fn free_here(&mut self, block: u64, order: u32, memory: &[Range<u64>]) -> Result<(), FreeError> {
-        if self.state.get((block / PAGE) as usize) != Some(&(TAKEN | order as u8))
-            || !block.is_multiple_of(PAGE)
-        {
-            return Err(FreeError::NotTaken);
-        }
+        self.check_taken(block, order)?;
         self.keep(block, 1 << order, memory, Self::insert);
         Ok(())
     }
