@@ -58,10 +58,18 @@ impl Client {
         self.line()
     }
 
-    /// The bulk string that answers, as a number.
+    /// The bulk string that answers, as a number; 0 where there is none.
+    fn value(&mut self, words: &str) -> io::Result<u64> {
+        let head = self.ask(words)?;
+        assert!(head.starts_with('$'), "{words}: {head}");
+        if head == "$-1" { Ok(0) } else { Ok(self.line()?.parse().unwrap()) }
+    }
+
+    /// The same where there is one.
     fn number(&mut self, words: &str) -> u64 {
-        assert!(self.ask(words).unwrap().starts_with('$'), "{words}");
-        self.line().unwrap().parse().unwrap()
+        let value = self.value(words).unwrap();
+        assert_ne!(value, 0, "{words}");
+        value
     }
 }
 
@@ -72,11 +80,42 @@ struct Step {
     answered: Option<Instant>,
 }
 
-/// Sets its own key to 1, 2, 3, and counts each time, until the machine answers no more.
-fn writes(writer: usize, done: &AtomicU64, over: &AtomicBool) -> Vec<Step> {
+/// A value that was read of another writer's key, 0 where it was not set yet.
+struct Seen {
+    value: u64,
+    asked: Instant,
+    answered: Instant,
+}
+
+/// What a client did, and what it was answered: its writes of its own key, its reads of the next writer's.
+#[derive(Default)]
+struct History {
+    steps: Vec<Step>,
+    reads: Vec<Seen>,
+}
+
+impl History {
+    /// Whether each read, of what these steps have written, found a value that its key may have had between question and answer, and none
+    /// older than the one before.
+    fn assert_reads(&self, written: &[Step]) {
+        let mut last = 0;
+        for Seen { value, asked, answered } in &self.reads {
+            let set =
+                written.iter().filter(|step| step.answered.is_some_and(|at| at < *asked)).count() as u64;
+            let possible = written.iter().filter(|step| step.asked < *answered).count() as u64;
+            assert!((set.max(last)..=possible).contains(value), "{last} {set} {value} {possible}");
+            last = *value;
+        }
+    }
+}
+
+/// Sets its own key to 1, 2, 3, reads the next writer's, and counts each time, until the machine answers no more.
+fn writes(writer: usize, done: &AtomicU64, over: &AtomicBool) -> History {
     let mut client = Client::new().unwrap();
-    let mut steps = Vec::new();
+    let mut history = History::default();
+    let other = (writer + 1) % WRITERS;
     loop {
+        let steps = &mut history.steps;
         let value = steps.len() as u64 + 1;
         let asked = Instant::now();
         let answer = client.ask(&format!("SET writer{writer} {value}"));
@@ -85,12 +124,15 @@ fn writes(writer: usize, done: &AtomicU64, over: &AtomicBool) -> Vec<Step> {
             Instant::now()
         });
         steps.push(Step { value, asked, answered });
-        let Ok(answer) = answer.and_then(|_| client.ask("INCR steps")) else { break };
+        let asked = Instant::now();
+        let Ok(value) = answer.and_then(|_| client.value(&format!("GET writer{other}"))) else { break };
+        history.reads.push(Seen { value, asked, answered: Instant::now() });
+        let Ok(answer) = client.ask("INCR steps") else { break };
         assert!(answer.starts_with(':'), "{answer}");
         done.fetch_add(1, Ordering::SeqCst);
     }
     assert!(over.load(Ordering::SeqCst), "the machine left a client without an answer");
-    steps
+    history
 }
 
 fn on_tap(image: &Path, tap: &str, address: Ipv4Addr) -> Builder {
@@ -154,7 +196,9 @@ fn goes_back_to_the_freeze_and_on() {
     idle.0.get_ref().set_read_timeout(Some(PATIENCE)).unwrap();
     assert_eq!(idle.ask("PING").unwrap(), "+PONG");
     let mut sum = 0;
-    for (writer, steps) in histories.iter().enumerate() {
+    for (writer, History { steps, reads }) in histories.iter().enumerate() {
+        assert!(reads.iter().any(|read| read.asked > frozen), "nothing was read after the freeze");
+        histories[(writer + WRITERS - 1) % WRITERS].assert_reads(steps);
         let value = idle.number(&format!("GET writer{writer}"));
         let before = steps.iter().filter(|step| step.answered.is_some_and(|at| at < begin)).count() as u64;
         let possible = steps.iter().filter(|step| step.asked < frozen).map(|step| step.value).max().unwrap();
