@@ -38,7 +38,8 @@ pub(super) struct Setting<'a> {
     pub counter: Option<&'a Path>,
     /// CPUs.
     pub cpus: u32,
-    /// Another amount of memory than usual.
+    /// Another amount of memory than usual, all of which the machine has from the beginning, as a machine has. Else this host finds it when it is first
+    /// written, and to make room for a large page takes it milliseconds.
     pub memory: Option<Memory>,
 }
 
@@ -75,7 +76,7 @@ impl Bench<'_> {
     ) -> Result<Builder, BenchError> {
         let mut builder = self.named(Machine::builder())?.cpus(setting.cpus);
         if let Some(memory) = setting.memory {
-            builder = builder.memory(memory);
+            builder = builder.memory(memory).qemu_arg("-mem-prealloc");
         }
         builder = if setting.user_network {
             builder.forward(7).forward(9).forward(19).append("ip=dhcp")
