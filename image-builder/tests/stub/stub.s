@@ -1,4 +1,4 @@
-# A kernel that says it is ready and halts. The first letter of its PVH command line asks for another end:
+# A kernel that says it is ready and halts. The first word of its PVH command line asks for another end if it is a letter:
 # c clean shutdown, p panic, f triple fault.
 
     .section .multiboot2, "ax"
@@ -45,6 +45,8 @@ start32:
     mov esi, [ebx + 24]
     test esi, esi
     jz halt
+    cmp byte ptr [esi + 1], ' '
+    ja halt
     mov eax, 0x10
     cmp byte ptr [esi], 'c'
     je exit
