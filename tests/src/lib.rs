@@ -14,6 +14,7 @@
 //! | [`noise`] | reproducible random bytes, and mutations of valid input |
 //! | [`schema`] | JSON schemas |
 //! | [`slots`] | how many machines run at a time |
+//! | [`stamps`] | pages that all CPUs stamp in step, in checkpoints |
 //! | [`targets`] | the fuzz targets: one for each parser |
 
 pub mod checkpoints;
@@ -25,6 +26,7 @@ pub mod peer;
 pub mod remote;
 pub mod schema;
 pub mod slots;
+pub mod stamps;
 pub mod store;
 pub mod targets;
 

@@ -3,6 +3,8 @@
 //! `switches=N` sets the number of switches under the register checker, `snapshots=N` that of snapshots under writers. `sweep=exact` promises that a tick of the counter is an instruction, so that sweeps are complete,
 //! and `x87=all` that the emulator bears values on the x87 stacks of all CPUs.
 //!
+//! With `stamps=on` there are no tests: all CPUs stamp pages for ever, by which a checkpoint of the machine can be judged.
+//!
 //! Logs `ok NAME` or `FAILED NAME` for each and `selftest: N passed, M failed`, then ends the machine in order if none failed.
 #![no_std]
 #![expect(unsafe_code, reason = "registers are filled and compared")]
@@ -24,6 +26,8 @@ mod registers;
 mod restore;
 #[cfg(bare_metal)]
 mod snapshot;
+#[cfg(bare_metal)]
+mod stamps;
 #[cfg_attr(not(bare_metal), expect(dead_code, reason = "what the tests of the switch need"))]
 mod state;
 #[cfg(bare_metal)]
@@ -112,6 +116,9 @@ impl App for SelfTest {
     }
 
     fn run(&self, env: &'static Env) -> Result<(), AppError> {
+        if env.setting("stamps") == Some("on") {
+            return serve(env);
+        }
         let mut failed = 0;
         let has =
             |name: &str, key| env.setting(key).map(|words| words.split(',').any(|word| name.contains(word)));
@@ -133,9 +140,19 @@ impl App for SelfTest {
 }
 
 #[cfg(bare_metal)]
+fn serve(env: &'static Env) -> Result<(), AppError> {
+    stamps::serve(env).map_err(|_| AppError::OutOfMemory)
+}
+
+#[cfg(bare_metal)]
 fn end(failed: usize) -> Result<(), AppError> {
     use machine::exit::{Reason, exit};
     exit(if failed == 0 { Reason::Shutdown } else { Reason::Panic })
+}
+
+#[cfg(not(bare_metal))]
+fn serve(_: &'static Env) -> Result<(), AppError> {
+    Ok(())
 }
 
 #[cfg(not(bare_metal))]

@@ -2,7 +2,8 @@
 
 use crate::check;
 use crate::restore::{in_use, unfetched};
-use crate::snapshot::{Block, ROOM, Stamps, tables};
+use crate::snapshot::{ROOM, tables};
+use crate::stamps::{Block, ORDER, Stamps};
 use crate::switch::{LONG, switch_to, then_native};
 use alloc::vec::Vec;
 use app::Env;
@@ -94,8 +95,8 @@ pub fn tells_what_was_written(env: &'static Env) -> Result<(), &'static str> {
     let cpus = env.cpus();
     let before = tables();
     let mut buffers = Buffers::new().ok_or("no memory")?;
-    let stamps = Stamps::new(cpus).ok_or("no memory")?;
-    let (own, quiet) = (Block::new().ok_or("no memory")?, Block::new().ok_or("no memory")?);
+    let stamps = Stamps::new(cpus, ORDER).ok_or("no memory")?;
+    let (own, quiet) = (Block::new(ORDER).ok_or("no memory")?, Block::new(ORDER).ok_or("no memory")?);
     quiet.stamp(1);
     switch_to(env, Phase::Guest)?;
     let rounds = || {

@@ -1,7 +1,8 @@
 //! The machine becomes what it was: a snapshot of it, kept in memory, is put in the place of the running system.
 
 use crate::check;
-use crate::snapshot::{Block, Stamps, tables};
+use crate::snapshot::tables;
+use crate::stamps::{Block, ORDER, Stamps};
 use crate::switch::{LONG, all_are, switch_to, then_native};
 use alloc::vec::Vec;
 use app::Env;
@@ -141,8 +142,8 @@ pub fn brings_the_past_back(env: &'static Env) -> Result<(), &'static str> {
     let before = tables();
     let memory = Memory(DmaRegion::new(1).ok_or("no memory")?);
     let mut copy = Copy::new(cpus).ok_or("no memory")?;
-    let stamps = Stamps::new(cpus).ok_or("no memory")?;
-    let own = Block::new().ok_or("no memory")?;
+    let stamps = Stamps::new(cpus, ORDER).ok_or("no memory")?;
+    let own = Block::new(ORDER).ok_or("no memory")?;
     let free = env.free_memory_bytes();
     switch_to(env, mode::Phase::Guest)?;
     let rounds = || {

@@ -1,141 +1,27 @@
 //! Snapshots: what is fetched is memory as it was at one instant, whoever writes meanwhile; and nothing remains of it.
 
 use crate::check;
+use crate::stamps::{Block, ORDER, PAGES, Stamps};
 use crate::switch::{LONG, all_are, switch_to, then_native};
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 use app::Env;
-use app::thread::{self, Builder, CpuSet, Priority};
 use app::time::Duration;
-use core::ops::Range;
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use machine::cpu::MAX_CPUS;
 use machine::dma::DmaRegion;
-use machine::frames;
 use machine::paging::{PAGE, image_bounds};
 use machine::state::{Hardware, Privileged, Register};
 use mode::bare::{FreezeError, RequestError, Returned, Snapshot, freeze, look, monitor, request};
 use mode::{Phase, Refused};
 use vmm::call::{Count, Status};
 
-/// Pages that each CPU stamps, and the order of their block.
-const PAGES: u64 = 1 << ORDER;
-const ORDER: u32 = 6;
 /// Bytes that are donated for each CPU: its pages, and what else it writes.
 pub const ROOM: u64 = 4 << 20;
 /// Snapshots under writers, divided by the CPUs; `snapshots=` has another number.
 const SNAPSHOTS: usize = 40;
 const SHORT: Duration = Duration::from_millis(30);
 
-/// Pages that one CPU stamps, in one block of frames.
-pub struct Block(u64);
-
-impl Block {
-    pub fn new() -> Option<Self> {
-        frames::allocate(ORDER).map(Self)
-    }
-
-    /// Writes a number to the first and to the last word of each page, in order.
-    pub fn stamp(&self, step: u64) {
-        for page in 0..PAGES {
-            for word in [0, PAGE - 8] {
-                // SAFETY: frames of ours, identity-mapped.
-                unsafe { ((self.0 + page * PAGE + word) as *mut u64).write_volatile(step) };
-            }
-        }
-    }
-}
-
-impl Block {
-    /// Physical addresses of its pages.
-    pub fn frames(&self) -> Range<u64> {
-        self.0..self.0 + PAGES * PAGE
-    }
-
-    /// What is in the words that are stamped.
-    pub fn stamps(&self) -> impl Iterator<Item = u64> + '_ {
-        let words = (0..PAGES).flat_map(|page| [0, PAGE - 8].map(|word| page * PAGE + word));
-        // SAFETY: as in `stamp`.
-        words.map(|word| unsafe { ((self.0 + word) as *const u64).read_volatile() })
-    }
-}
-
-impl Drop for Block {
-    fn drop(&mut self) {
-        frames::free(self.0, ORDER);
-    }
-}
-
-/// Pages of all CPUs, and how far each has come.
-pub struct Stamps {
-    blocks: Vec<Block>,
-    steps: [AtomicU64; MAX_CPUS],
-    over: AtomicBool,
-}
-
-impl Stamps {
-    pub fn new(cpus: usize) -> Option<Arc<Self>> {
-        let blocks: Vec<_> = (0..cpus).map_while(|_| Block::new()).collect();
-        (blocks.len() == cpus).then(|| {
-            blocks.iter().for_each(|block| block.stamp(0));
-            Arc::new(Self {
-                blocks,
-                steps: [const { AtomicU64::new(0) }; MAX_CPUS],
-                over: AtomicBool::new(false),
-            })
-        })
-    }
-
-    /// The least of what all have completed.
-    fn completed(&self) -> u64 {
-        let steps = self.steps[..self.blocks.len()].iter();
-        steps.map(|step| step.load(Ordering::SeqCst)).min().unwrap_or(0)
-    }
-
-    /// Stamps the pages of a CPU with one number after the other, none before all have completed the last one.
-    fn write(&self, cpu: usize) {
-        let mut step = 0;
-        while !self.over.load(Ordering::SeqCst) {
-            if self.completed() < step {
-                thread::yield_now();
-                continue;
-            }
-            step += 1;
-            self.blocks[cpu].stamp(step);
-            self.steps[cpu].store(step, Ordering::SeqCst);
-        }
-    }
-
-    /// Does something while writers on all CPUs go on.
-    pub fn written_during<T>(
-        self: &Arc<Self>,
-        work: impl FnOnce() -> Result<T, &'static str>,
-    ) -> Result<T, &'static str> {
-        let writers: Result<Vec<_>, _> = (0..self.blocks.len())
-            .map(|cpu| {
-                let stamps = self.clone();
-                let builder = Builder::new("writer").affinity(CpuSet(1 << cpu)).priority(Priority::Low);
-                builder.spawn(move || stamps.write(cpu))
-            })
-            .collect();
-        let result = if writers.is_ok() { work() } else { Err("no thread") };
-        self.over.store(true, Ordering::SeqCst);
-        writers.into_iter().flatten().for_each(|writer| writer.join());
-        result
-    }
-
-    /// Waits until all have completed more steps.
-    pub fn go_on(&self, more: u64) {
-        let target = self.completed() + more;
-        while self.completed() < target {
-            thread::sleep(Duration::from_micros(200));
-        }
-    }
-}
-
 /// What was stamped on the pages of a block, in the order in which it is written.
 fn stamped(snapshot: &Snapshot, block: &Block, buffer: &mut DmaRegion) -> Result<Vec<u64>, &'static str> {
-    snapshot.fetch(block.0..block.0 + PAGES * PAGE, buffer).map_err(|error| {
+    snapshot.fetch(block.frames(), buffer).map_err(|error| {
         log::error!("{error}");
         "a page can't be fetched"
     })?;
@@ -177,7 +63,7 @@ pub fn is_of_one_instant(env: &'static Env) -> Result<(), &'static str> {
     let snapshots = wanted.unwrap_or((SNAPSHOTS / cpus).max(4));
     let before = tables();
     let mut buffer = DmaRegion::new(PAGES as usize).ok_or("no memory")?;
-    let stamps = Stamps::new(cpus).ok_or("no memory")?;
+    let stamps = Stamps::new(cpus, ORDER).ok_or("no memory")?;
     switch_to(env, Phase::Guest)?;
     let rounds = || {
         let mut stop = 0;
@@ -222,7 +108,7 @@ fn one(
     check(fetch()? == first, "what was written later is in the snapshot")?;
     states(env, &snapshot, buffer)?;
     // What was sent is not fetched again; and the next one is as good.
-    let sent = stamps.blocks.iter().map(|block| block.0).min().unwrap_or(0) + PAGE;
+    let sent = stamps.blocks.iter().map(|block| block.frames().start).min().unwrap_or(0) + PAGE;
     snapshot.pass(sent).map_err(|_| "what was sent can't be told")?;
     stamps.go_on(1);
     let gone = snapshot.fetch(sent - PAGE..sent, buffer).map_err(|error| error.1);
@@ -277,14 +163,14 @@ pub fn may_be_spoilt(env: &'static Env) -> Result<(), &'static str> {
     const BLOCK: u64 = PAGE << ORDER;
     let mut buffer = DmaRegion::new(1).ok_or("no memory")?;
     let room = look(|_, monitor| monitor.arena()).map_err(|_| "no monitor")?;
-    let blocks: Vec<_> = (0..room / BLOCK + 2).map_while(|_| Block::new()).collect();
+    let blocks: Vec<_> = (0..room / BLOCK + 2).map_while(|_| Block::new(ORDER)).collect();
     check(blocks.len() as u64 == room / BLOCK + 2, "no memory")?;
     blocks.iter().for_each(|block| block.stamp(1));
     switch_to(env, Phase::Guest)?;
     let result = (|| {
         let snapshot = frozen(0)?;
         blocks.iter().for_each(|block| block.stamp(2));
-        let first = blocks[0].0;
+        let first = blocks[0].frames().start;
         let spoilt = snapshot.fetch(first..first + PAGE, &mut buffer).map_err(|error| error.1);
         check(spoilt == Err(Status::Spoilt), "a snapshot has more pages than there is room for")?;
         blocks.iter().for_each(|block| block.stamp(3));
@@ -300,7 +186,9 @@ pub fn may_be_spoilt(env: &'static Env) -> Result<(), &'static str> {
 
 /// The stamp of a block's first page.
 fn stamped_page(snapshot: &Snapshot, block: &Block, buffer: &mut DmaRegion) -> Result<u64, &'static str> {
-    snapshot.fetch(block.0..block.0 + PAGE, buffer).map_err(|_| "a page can't be fetched")?;
+    snapshot
+        .fetch(block.frames().start..block.frames().start + PAGE, buffer)
+        .map_err(|_| "a page can't be fetched")?;
     // SAFETY: as in `stamped`.
     Ok(unsafe { buffer.pointer().cast::<u64>().read_volatile() })
 }
