@@ -8,7 +8,7 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Child, ChildStdin, ChildStdout, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -19,6 +19,7 @@ use image_builder::machine::Builder;
 use tests::guest::{self, Guest, PATIENCE, skip, wait_until};
 use tests::namespace;
 use tests::operator::Operator;
+use tests::program;
 use tests::remote::{self, Place};
 
 const HOST: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 1);
@@ -70,6 +71,43 @@ impl Client {
         let value = self.value(words).unwrap();
         assert_ne!(value, 0, "{words}");
         value
+    }
+}
+
+/// A `redis-cli` that is asked line by line, and keeps its connection meanwhile.
+struct Cli {
+    child: Child,
+    input: ChildStdin,
+    output: BufReader<ChildStdout>,
+}
+
+impl Cli {
+    fn new() -> Self {
+        // It lives as long as the test, at most.
+        let mut command = program::command("redis-cli", PATIENCE * 5);
+        command.args(["-h", &STORE.to_string()]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let (input, output) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+        Self { child, input, output: BufReader::new(output) }
+    }
+
+    /// The line that it prints for a command.
+    fn ask(&mut self, words: &str) -> String {
+        self.input.write_all(format!("{words}\n").as_bytes()).unwrap();
+        let mut line = String::new();
+        assert_ne!(self.output.read_line(&mut line).unwrap(), 0, "{words}: redis-cli has ended");
+        line.trim_end().to_owned()
+    }
+
+    /// The number of its connection. It connects again by itself where it has lost one, and then has another.
+    fn id(&mut self) -> u64 {
+        self.ask("CLIENT ID").parse().unwrap()
+    }
+
+    fn end(self) {
+        let Self { mut child, input, .. } = self;
+        drop(input);
+        assert!(child.wait().unwrap().success());
     }
 }
 
@@ -160,6 +198,8 @@ fn goes_back_to_the_freeze_and_on() {
     let (mut idle, mut waits) = (Client::new().unwrap(), Client::new().unwrap());
     assert_eq!(idle.ask("PING").unwrap(), "+PONG");
     waits.send("BLPOP queue 0").unwrap();
+    let mut cli = Cli::new();
+    let connection = cli.id();
     let done: [AtomicU64; WRITERS] = Default::default();
     let over = AtomicBool::new(false);
     let (histories, begin, frozen) = thread::scope(|scope| {
@@ -210,6 +250,8 @@ fn goes_back_to_the_freeze_and_on() {
     let counted = idle.number("GET steps");
     assert!((sum - WRITERS as u64..=sum).contains(&counted), "{counted} of {sum}");
     assert_eq!(idle.ask("DBSIZE").unwrap(), format!(":{}", WRITERS + 1));
+    // The same process on the same connection.
+    assert_eq!((cli.id(), cli.ask("GET steps")), (connection, counted.to_string()));
     // And on: nobody is told a number twice.
     let numbers: Vec<_> = thread::scope(|scope| {
         let counts = || {
@@ -228,6 +270,7 @@ fn goes_back_to_the_freeze_and_on() {
     waits.0.get_ref().set_read_timeout(Some(PATIENCE)).unwrap();
     let answer: Vec<_> = (0..5).map(|_| waits.line().unwrap()).collect();
     assert_eq!(answer, ["*2", "$5", "queue", "$6", "served"]);
+    cli.end();
     drop((idle, waits));
     a_twin_holds(guest, &image, &place, counted);
 }
