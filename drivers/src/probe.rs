@@ -4,7 +4,7 @@ use crate::block::Completion;
 use crate::e1000::{self, E1000, Model};
 use crate::mmio::Registers;
 use crate::nvme::{self, Nvme, NvmeError};
-use crate::pci::{self, ConfigSpace, Function, Msix};
+use crate::pci::{self, Address, ConfigSpace, Function, Msix};
 use crate::virtio::block::VirtioBlock;
 use crate::virtio::entropy::EntropyDevice;
 use crate::virtio::net::VirtioNet;
@@ -12,6 +12,7 @@ use crate::virtio::{MmioTransport, PciTransport, Transport, VirtioError, device_
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::fmt;
 use drivers_api::{BlockDevice, MacAddr, NetDevice};
 use machine::io;
 use machine::irq::{Irq, IrqError, Trigger};
@@ -19,10 +20,40 @@ use machine::irq::{Irq, IrqError, Trigger};
 /// What an interrupt does: wake the device's owner.
 pub type Wake = Arc<dyn Fn() + Send + Sync>;
 
+/// Where a device is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// A PCI function.
+    Pci(Address),
+    /// Registers in memory, from this address on.
+    Memory(u64),
+}
+
+impl fmt::Display for Place {
+    /// `pci:0000:00:05.0`, `mmio:0xfeb00e00`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Pci(address) => write!(f, "pci:0000:{address}"),
+            Self::Memory(base) => write!(f, "mmio:{base:#x}"),
+        }
+    }
+}
+
+/// What a device is used for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// A network card.
+    Network,
+    /// A disk.
+    Disk,
+}
+
 /// A running device with the interrupt that belongs to it.
 pub struct Attached<D: ?Sized> {
     /// The device.
     pub device: Box<D>,
+    /// Where it is.
+    pub place: Place,
     /// Its interrupt; lives as long as the device is used.
     pub interrupt: Irq,
 }
@@ -42,6 +73,8 @@ pub enum ProbeError {
     Irq(IrqError),
     /// It has no interrupt that could be wired.
     NoInterrupt,
+    /// Nothing here drives it.
+    NoDriver,
 }
 
 impl From<VirtioError> for ProbeError {
@@ -142,37 +175,50 @@ impl Bus<'_> {
         Ok((Box::new(transport), irq))
     }
 
+    /// The type of a virtio device; `None` if the function is none.
+    fn virtio_type(&self, function: &Function) -> Option<u16> {
+        match (function.vendor, function.device) {
+            (0x1af4, 0x1000..=0x103f) => Some((self.space.read(function.address, 0x2c) >> 16) as u16),
+            (0x1af4, device @ 0x1040..=0x107f) => Some(device - 0x1040),
+            _ => None,
+        }
+    }
+
+    /// What a function is used for; `None` if nothing here drives it, or it is the random numbers' alone.
+    pub fn class(&self, function: &Function) -> Option<Class> {
+        match self.virtio_type(function) {
+            Some(device_type::NETWORK) => Some(Class::Network),
+            Some(device_type::BLOCK) => Some(Class::Disk),
+            Some(_) => None,
+            None if Model::of(function.vendor, function.device).is_some() => Some(Class::Network),
+            None => (function.class == nvme::CLASS).then_some(Class::Disk),
+        }
+    }
+
     /// Every virtio device of one type, on PCI and in memory. `wake` makes what its interrupt wakes, and `take` is given that.
     fn virtio<T>(
         &self,
         kind: u16,
         name: &'static str,
         wake: impl Fn() -> (T, Wake),
-        mut take: impl FnMut(Box<dyn Transport>, Irq, T) -> Result<(), ProbeError>,
+        mut take: impl FnMut(Place, Box<dyn Transport>, Irq, T) -> Result<(), ProbeError>,
     ) {
-        let is_kind = |function: &&Function| {
-            function.vendor == 0x1af4
-                && (function.device == 0x1040 + kind
-                    || (0x1000..=0x103f).contains(&function.device)
-                        && (self.space.read(function.address, 0x2c) >> 16) as u16 == kind)
-        };
-        for function in self.functions.iter().filter(is_kind) {
+        for function in self.functions.iter().filter(|function| self.virtio_type(function) == Some(kind)) {
             let (woken, wake) = wake();
+            let place = Place::Pci(function.address);
             let taken = self
                 .virtio_pci(function, wake, name)
-                .and_then(|(transport, irq)| take(transport, irq, woken));
-            if let Err(error) = taken {
-                log::warn!("{name} at {} is not used: {error:?}", function.address);
-            }
+                .and_then(|(transport, irq)| take(place, transport, irq, woken));
+            report(name, place, taken);
         }
-        for place in self.virtio {
+        for described in self.virtio {
             let (woken, wake) = wake();
+            let place = Place::Memory(described.0);
             let taken = self
-                .virtio_mmio(place, wake, name, kind)
-                .and_then(|(transport, irq)| take(transport, irq, woken));
-            match taken {
-                Ok(()) | Err(ProbeError::Virtio(VirtioError::WrongDevice)) => {}
-                Err(error) => log::warn!("{name} at {:#x} is not used: {error:?}", place.0),
+                .virtio_mmio(described, wake, name, kind)
+                .and_then(|(transport, irq)| take(place, transport, irq, woken));
+            if taken != Err(ProbeError::Virtio(VirtioError::WrongDevice)) {
+                report(name, place, taken);
             }
         }
     }
@@ -180,59 +226,65 @@ impl Bus<'_> {
     /// Network cards, virtio first. `wake` makes what a card's interrupt wakes; each card comes with its own.
     pub fn network<T>(&self, wake: impl Fn() -> (T, Wake)) -> Vec<(Attached<dyn NetDevice>, T)> {
         let mut found: Vec<(Attached<dyn NetDevice>, T)> = Vec::new();
-        self.virtio(device_type::NETWORK, "virtio-net", &wake, |transport, interrupt, woken| {
-            found.push((Attached { device: Box::new(VirtioNet::new(transport)?), interrupt }, woken));
+        self.virtio(device_type::NETWORK, VIRTIO_NET, &wake, |place, transport, interrupt, woken| {
+            found.push((Attached { device: Box::new(VirtioNet::new(transport)?), place, interrupt }, woken));
             Ok(())
         });
-        for function in self.functions {
-            let Some(model) = Model::of(function.vendor, function.device) else { continue };
+        let is_other = |function: &&Function| Model::of(function.vendor, function.device).is_some();
+        for function in self.functions.iter().filter(is_other) {
             let (woken, wake) = wake();
-            match self.e1000(function, model, wake) {
-                Ok(attached) => found.push((attached, woken)),
-                Err(error) => log::warn!("{model:?} at {} is not used: {error:?}", function.address),
-            }
+            let taken = self.network_at(function, wake).map(|attached| found.push((attached, woken)));
+            report("a network card", Place::Pci(function.address), taken);
         }
         found
     }
 
-    fn e1000(
-        &self,
-        function: &Function,
-        model: Model,
-        wake: Wake,
-    ) -> Result<Attached<dyn NetDevice>, ProbeError> {
+    /// The network card that a function is.
+    pub fn network_at(&self, function: &Function, wake: Wake) -> Result<Attached<dyn NetDevice>, ProbeError> {
+        let place = Place::Pci(function.address);
+        if self.virtio_type(function) == Some(device_type::NETWORK) {
+            let (transport, interrupt) = self.virtio_pci(function, wake, VIRTIO_NET)?;
+            return Ok(Attached { device: Box::new(VirtioNet::new(transport)?), place, interrupt });
+        }
+        let model = Model::of(function.vendor, function.device).ok_or(ProbeError::NoDriver)?;
         function.enable(self.space);
         let registers = function.map(self.space, 0).map_err(ProbeError::Bar)?;
         let fallback = MacAddr([0x02, b'q', b's', 0, 0, 2]);
         let device = E1000::new(registers, fallback, model).map_err(ProbeError::E1000)?;
         let acknowledge = move || e1000::acknowledge(&registers);
         let (interrupt, _) = self.wire(function, wake, acknowledge, "e1000")?;
-        Ok(Attached { device: Box::new(device), interrupt })
+        Ok(Attached { device: Box::new(device), place, interrupt })
     }
 
     /// Disks, virtio first.
     pub fn block(&self) -> Vec<Attached<dyn BlockDevice>> {
         let mut found: Vec<Attached<dyn BlockDevice>> = Vec::new();
-        let wake = || -> (Completion, Wake) {
-            let completion = Completion::default();
-            (completion.clone(), Arc::new(move || completion.notify()))
-        };
-        self.virtio(device_type::BLOCK, "virtio-blk", wake, |transport, interrupt, completion| {
-            found.push(Attached { device: Box::new(VirtioBlock::new(transport, completion)?), interrupt });
+        self.virtio(device_type::BLOCK, VIRTIO_BLK, completion, |place, transport, interrupt, completion| {
+            let device = Box::new(VirtioBlock::new(transport, completion)?);
+            found.push(Attached { device, place, interrupt });
             Ok(())
         });
         for function in self.functions.iter().filter(|function| function.class == nvme::CLASS) {
-            let (completion, wake) = wake();
-            match self.nvme(function, completion, wake) {
-                Ok(attached) => found.push(attached),
-                Err(error) => {
-                    // Should it not even have stopped, it has no memory of ours to use any more.
-                    function.silence(self.space);
-                    log::warn!("nvme at {} is not used: {error:?}", function.address);
-                }
-            }
+            let taken = self.block_at(function).map(|attached| found.push(attached));
+            report("nvme", Place::Pci(function.address), taken);
         }
         found
+    }
+
+    /// The disk that a function is.
+    pub fn block_at(&self, function: &Function) -> Result<Attached<dyn BlockDevice>, ProbeError> {
+        let place = Place::Pci(function.address);
+        let (completion, wake) = completion();
+        if self.virtio_type(function) == Some(device_type::BLOCK) {
+            let (transport, interrupt) = self.virtio_pci(function, wake, VIRTIO_BLK)?;
+            let device = Box::new(VirtioBlock::new(transport, completion)?);
+            return Ok(Attached { device, place, interrupt });
+        }
+        if function.class != nvme::CLASS {
+            return Err(ProbeError::NoDriver);
+        }
+        // Should it not even have stopped, it has no memory of ours to use any more.
+        self.nvme(function, completion, wake).inspect_err(|_| function.silence(self.space))
     }
 
     fn nvme(
@@ -255,7 +307,7 @@ impl Bus<'_> {
             return Err(ProbeError::NoInterrupt);
         }
         let device = Nvme::new(registers, has_msix, completion).map_err(ProbeError::Nvme)?;
-        Ok(Attached { device: Box::new(device), interrupt })
+        Ok(Attached { device: Box::new(device), place: Place::Pci(function.address), interrupt })
     }
 
     /// The first entropy device.
@@ -265,13 +317,30 @@ impl Bus<'_> {
             device_type::ENTROPY,
             "virtio-rng",
             || ((), Arc::new(|| ())),
-            |transport, interrupt, ()| {
+            |place, transport, interrupt, ()| {
                 if found.is_none() {
-                    found = Some(Attached { device: Box::new(EntropyDevice::new(transport)?), interrupt });
+                    let device = Box::new(EntropyDevice::new(transport)?);
+                    found = Some(Attached { device, place, interrupt });
                 }
                 Ok(())
             },
         );
         found
+    }
+}
+
+const VIRTIO_NET: &str = "virtio-net";
+const VIRTIO_BLK: &str = "virtio-blk";
+
+/// What a disk's driver waits for, and what its interrupt does.
+fn completion() -> (Completion, Wake) {
+    let completion = Completion::default();
+    (completion.clone(), Arc::new(move || completion.notify()))
+}
+
+/// Says of a device that it is not used.
+fn report(name: &str, place: Place, taken: Result<(), ProbeError>) {
+    if let Err(error) = taken {
+        log::warn!("{name} at {place} is not used: {error:?}");
     }
 }

@@ -1,56 +1,25 @@
 //! Finding the devices and giving them to those who use them.
 
 mod disks;
+mod registry;
 #[cfg(feature = "vmm")]
 mod restored;
 
 pub use disks::StateDisk;
 #[cfg(feature = "vmm")]
 pub use disks::checkpoints::{Place, place};
+pub use registry::{Found, list};
 #[cfg(feature = "vmm")]
 pub use restored::{Held, Part};
 
 use alloc::boxed::Box;
-use alloc::format;
 use alloc::string::{String, ToString};
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 use drivers::entropy;
 use drivers::pci::{self, ConfigSpace, Ecam, Function, Ports, Window};
-use drivers::probe::{Attached, Bus, Wake};
-use drivers_api::NetDevice;
-use machine::irq::Irq;
-use machine::sync::SpinLock;
+use drivers::probe::Bus;
 use net::{Config, Network, Nic};
-use serde::Serialize;
-use spin::Once;
-
-/// The network that a card's interrupt wakes, once it runs.
-type Owner = Arc<Once<net::Handle>>;
-
-/// A device that has a driver.
-#[derive(Clone, Serialize)]
-pub struct Found {
-    /// What operators call it: `net0`, `disk0`.
-    pub name: String,
-    /// What drives it.
-    pub driver: &'static str,
-    /// `active`, or `idle` where nobody uses it.
-    pub state: &'static str,
-    /// Its address and network, or its size.
-    pub what: String,
-}
-
-static FOUND: SpinLock<Vec<Found>> = SpinLock::new(Vec::new());
-
-/// The devices that have a driver, as they were found at boot.
-pub fn found() -> Vec<Found> {
-    FOUND.lock().clone()
-}
-
-fn note(name: String, driver: &'static str, state: &'static str, what: String) {
-    FOUND.lock().push(Found { name, driver, state, what });
-}
+use registry::Owner;
 
 /// Where base addresses are put that firmware left empty (QEMU's microvm with PCI): below the I/O APIC, where PCs keep
 /// device memory.
@@ -70,8 +39,7 @@ pub fn start(command_line: &'static str) -> ForOperators {
     on_bus(|bus| {
         start_entropy(bus);
         let Cards { cards, operators } = Cards::find(bus, command_line);
-        let started: Vec<_> =
-            cards.into_iter().filter_map(|card| start_network(card, command_line)).collect();
+        let started: Vec<_> = cards.iter().filter_map(|card| start_network(card, command_line)).collect();
         let network = match operators {
             Some(Network::Control) => started.contains(&Network::Control).then_some(Network::Control),
             other => other,
@@ -124,29 +92,10 @@ fn start_entropy(bus: &Bus<'_>) {
     log::info!("entropy: {}", entropy::health());
 }
 
-/// A network's card.
+/// A network's card, by name.
 struct Card {
     network: Network,
-    number: usize,
-    card: Attached<dyn NetDevice>,
-    owner: Owner,
-}
-
-impl Card {
-    /// Writes down what becomes of it.
-    fn note(&self, state: &'static str) {
-        let (link, driver) = (self.card.device.link(), self.card.device.name());
-        let what = format!("{}, MTU {}, {} network", link.mac, link.mtu, self.network);
-        log::info!(
-            "{} network: net{}, {driver} {}, MTU {}, {:?}",
-            self.network,
-            self.number,
-            link.mac,
-            link.mtu,
-            link.offloads
-        );
-        note(format!("net{}", self.number), driver, state, what);
-    }
+    name: String,
 }
 
 /// Which card is for which network.
@@ -157,17 +106,9 @@ struct Cards {
 }
 
 impl Cards {
+    /// Looks for all cards; those that no network wants are brought to rest.
     fn find(bus: &Bus<'_>, command_line: &str) -> Self {
-        let found = bus.network(|| -> (Owner, Wake) {
-            let owner = Owner::default();
-            let woken = owner.clone();
-            let wake = move || {
-                if let Some(network) = woken.get() {
-                    network.interrupt();
-                }
-            };
-            (owner, Arc::new(wake))
-        });
+        let found = bus.network(Owner::new);
         let (operators, control) = match Nic::of_control(command_line) {
             Ok(None) => (Some(Network::Main), None),
             Ok(Some(nic)) => {
@@ -188,49 +129,51 @@ impl Cards {
         }
         let mut cards = Vec::new();
         for (number, (card, owner)) in found.into_iter().enumerate() {
+            let (driver, link) = (card.device.name(), card.device.link());
+            let name = registry::admit(card, owner);
             let network = match Some(number) {
                 this if this == control => Network::Control,
                 this if this == main => Network::Main,
                 _ => {
-                    let mac = card.device.link().mac.to_string();
-                    log::info!("net{number} is not used: {} {mac}", card.device.name());
-                    note(format!("net{number}"), card.device.name(), "idle", mac);
+                    log::info!("{name} is not used: {driver} {}", link.mac);
+                    registry::rest(&name);
                     continue;
                 }
             };
-            cards.push(Card { network, number, card, owner });
+            log::info!(
+                "{network} network: {name}, {driver} {}, MTU {}, {:?}",
+                link.mac,
+                link.mtu,
+                link.offloads
+            );
+            cards.push(Card { network, name });
         }
         Self { cards, operators }
     }
 }
 
 /// Starts a network on its card, and tells which. Where that fails, says so in the log.
-fn start_network(card: Card, command_line: &'static str) -> Option<Network> {
-    let network = card.network;
-    let config = Config::parse(network, command_line).map_err(|error| error.to_string());
-    card.note(if config.is_ok() { "active" } else { "idle" });
-    let Card { card, owner, .. } = card;
-    let started = config.and_then(|config| {
-        network.start(card.device, &config, entropy::fill).map_err(|error| error.to_string())
-    });
-    match started {
-        Ok(handle) => {
-            wire(card.interrupt, &owner, handle);
-            Some(network)
+fn start_network(Card { network, name }: &Card, command_line: &'static str) -> Option<Network> {
+    let off = |error: &str| log::error!("{error}; the {network} network stays off");
+    let config = match Config::parse(*network, command_line) {
+        Ok(config) => config,
+        Err(error) => {
+            registry::rest(name);
+            off(&error.to_string());
+            return None;
+        }
+    };
+    let card = registry::take(name)?;
+    let link = card.link();
+    match network.start(card, &config, entropy::fill) {
+        Ok(()) => {
+            registry::activate(name, *network, &link);
+            Some(*network)
         }
         Err(error) => {
-            log::error!("{error}; the {network} network stays off");
+            registry::lose(name);
+            off(&error.to_string());
             None
         }
     }
-}
-
-/// The interrupts of the networks' cards.
-static WIRED: SpinLock<Vec<Irq>> = SpinLock::new(Vec::new());
-
-/// From here on a card's interrupt wakes its network.
-fn wire(interrupt: Irq, owner: &Owner, network: net::Handle) {
-    WIRED.lock().push(interrupt);
-    owner.call_once(|| network);
-    network.interrupt();
 }

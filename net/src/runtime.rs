@@ -76,9 +76,19 @@ impl Network {
         device: Box<dyn NetDevice>,
         config: &Config,
         random: fn(&mut [u8]),
-    ) -> Result<Handle, StartError> {
-        self.runtime().start(device, config, random)?;
-        Ok(Handle(self))
+    ) -> Result<(), StartError> {
+        self.runtime().start(device, config, random)
+    }
+
+    /// Wakes its thread, if it runs. For its device's interrupt handler.
+    pub fn interrupt(self) {
+        self.runtime().unpark();
+    }
+
+    /// Tells the neighbors where its addresses are now.
+    pub fn announce(self) {
+        self.runtime().with_stack(|stack, _| stack.announce());
+        self.runtime().flush();
     }
 
     /// Whether it was started.
@@ -110,24 +120,6 @@ impl Network {
     }
 }
 
-/// A running network, for whoever owns its device's interrupt.
-#[derive(Clone, Copy, Debug)]
-pub struct Handle(Network);
-
-impl Handle {
-    /// Wakes the network's thread. For the device's interrupt handler.
-    pub fn interrupt(&self) {
-        self.0.runtime().unpark();
-    }
-
-    /// Tells the neighbors where our addresses are now.
-    pub fn announce(&self) {
-        let runtime = self.0.runtime();
-        runtime.with_stack(|stack, _| stack.announce());
-        runtime.flush();
-    }
-}
-
 /// A network at rest between two packets: nobody uses its device, or sends, or receives, until this is dropped.
 pub struct Held {
     network: Network,
@@ -146,11 +138,6 @@ impl Held {
         self.network
     }
 
-    /// For whoever owns its device's interrupt.
-    pub fn handle(&self) -> Handle {
-        Handle(self.network)
-    }
-
     /// The device.
     pub fn device(&mut self) -> &mut dyn NetDevice {
         &mut *self.running().device
@@ -159,11 +146,16 @@ impl Held {
     /// Goes on with another device, of any link, and returns the one before. The neighbors are told where our addresses are now.
     ///
     /// # Errors
-    /// The new device, if it has no address of its own; all is as before.
-    pub fn replace(&mut self, mut device: Box<dyn NetDevice>) -> Result<Box<dyn NetDevice>, StartError> {
+    /// The new device, and what is wrong with it; all is as before.
+    pub fn replace(
+        &mut self,
+        mut device: Box<dyn NetDevice>,
+    ) -> Result<Box<dyn NetDevice>, (StartError, Box<dyn NetDevice>)> {
         let running = self.running();
-        running.stack.adopt(&mut *device, Instant::now().as_nanos())?;
-        Ok(core::mem::replace(&mut running.device, device))
+        match running.stack.adopt(&mut *device, Instant::now().as_nanos()) {
+            Ok(()) => Ok(core::mem::replace(&mut running.device, device)),
+            Err(error) => Err((error, device)),
+        }
     }
 }
 

@@ -418,6 +418,10 @@ fn operators_have_a_nic_of_their_own() {
         for card in cards {
             let what = card["what"].as_str().unwrap();
             assert_eq!(what.starts_with(CONTROL_MAC), what.ends_with("control network"), "{devices}");
+            let user = card["user"].as_str().unwrap();
+            assert!(what.ends_with(user), "{devices}");
+            let place = card["place"].as_str().unwrap();
+            assert!(["pci:0000:", "mmio:0x"].iter().any(|kind| place.starts_with(kind)), "{devices}");
         }
         let findings = operator.tell("doctor").out;
         assert!(findings.contains("control network ok"), "{findings}");

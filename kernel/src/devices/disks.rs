@@ -13,9 +13,7 @@ use gpt::{GptError, Guid, Partition};
 use machine::sync::{Mutex, MutexGuard};
 use state::{Store, StoreError};
 
-#[cfg(feature = "bench")]
-use super::WIRED;
-use super::note;
+use super::registry;
 
 /// A disk with partitions of ours. Dropped, it is reset: nothing else uses it.
 struct Disk {
@@ -55,17 +53,17 @@ pub fn find(bus: &Bus<'_>, command_line: &str) -> Option<StateDisk> {
     let mut is_missing = scratch.is_some();
     let mut found: Option<StateDisk> = None;
     for (number, mut disk) in bus.block().into_iter().enumerate() {
-        let name = format!("disk{number}");
         let mut what = format!("{} MiB", disk.device.geometry().sectors >> 11);
         let driver = disk.device.name();
+        let name = registry::admit_disk(disk.place, driver, what.clone());
         match disk.device.identity() {
             Ok(identity) => log::info!("disk {number}: {what}, {driver}, {identity}"),
             Err(error) => log::warn!("disk {number}: {what}, {driver}, does not say what it is: {error}"),
         }
         if scratch == Some(name.as_str()) {
             is_missing = false;
-            let is_used = measure_with(Ok(disk));
-            note(name, driver, if is_used { "active" } else { "idle" }, what);
+            let is_used = measure_with(Ok((&name, disk)));
+            registry::describe_disk(&name, what, is_used.then_some("benchmarks"));
             continue;
         }
         let partitions = partitions(&name, &mut *disk.device);
@@ -86,7 +84,7 @@ pub fn find(bus: &Bus<'_>, command_line: &str) -> Option<StateDisk> {
         if is_used {
             what += ", keeps its checkpoints";
         }
-        note(name.clone(), driver, if is_used { "active" } else { "idle" }, what);
+        registry::describe_disk(name, what, is_used.then_some("checkpoints"));
     }
     if let Some(name) = scratch.filter(|_| is_missing) {
         measure_with(Err(name));
@@ -107,10 +105,10 @@ mod checkpoints {
 
 /// Gives a disk to the benchmarks, or the name of one that is not there; false if they don't take it.
 #[cfg(feature = "bench")]
-fn measure_with(disk: Result<Attached<dyn BlockDevice>, &str>) -> bool {
+fn measure_with(disk: Result<(&str, Attached<dyn BlockDevice>), &str>) -> bool {
     let disk = disk.map_err(|name| bench::DiskError::Missing(name.into()));
-    let taken = bench::scratch_disk(disk.map(|Attached { device, interrupt }| {
-        WIRED.lock().push(interrupt);
+    let taken = bench::scratch_disk(disk.map(|(name, Attached { device, interrupt, .. })| {
+        registry::keep_interrupt(name, interrupt);
         device
     }));
     match &taken {
@@ -121,7 +119,7 @@ fn measure_with(disk: Result<Attached<dyn BlockDevice>, &str>) -> bool {
 }
 
 #[cfg(not(feature = "bench"))]
-fn measure_with(_: Result<Attached<dyn BlockDevice>, &str>) -> bool {
+fn measure_with(_: Result<(&str, Attached<dyn BlockDevice>), &str>) -> bool {
     log::error!("bench.disk: the benchmarks were left out of this image");
     false
 }

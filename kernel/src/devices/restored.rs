@@ -7,7 +7,7 @@ use machine::time::{Duration, Instant};
 use machine::{irq, start};
 use net::{Config, Network};
 
-use super::{Card, Cards, FOUND, WIRED, disks, on_bus, start_entropy, wire};
+use super::{Card, Cards, disks, on_bus, registry, start_entropy};
 
 /// The devices' part in a freeze, and in what comes of it.
 #[derive(Clone, Copy)]
@@ -60,11 +60,11 @@ impl Part {
         if let Some(madt) = start::acpi().and_then(|acpi| acpi.madt.as_ref()) {
             irq::restart(madt);
         }
-        WIRED.lock().clear();
-        FOUND.lock().clear();
+        registry::forget();
         for network in held.networks.iter_mut().flatten() {
             let gone = Box::new(AbsentNet(network.device().link()));
-            let mut old = network.replace(gone).expect("it has the old one's address");
+            let mut old =
+                network.replace(gone).map_err(|(error, _)| error).expect("it has the old one's address");
             old.abandon();
         }
         if let Some(disk) = &mut held.checkpoints {
@@ -130,13 +130,16 @@ fn wait_alone(network: &mut net::Held) {
 }
 
 /// Gives a card to its network, if that runs.
-fn give(card: Card, held: &mut Held) {
-    let network = held.networks.iter_mut().flatten().find(|held| held.network() == card.network);
-    let Some(network) = network else { return card.note("idle") };
-    card.note("active");
-    let Card { network: of, card, owner, .. } = card;
-    match network.replace(card.device) {
-        Ok(_absent) => wire(card.interrupt, &owner, network.handle()),
-        Err(error) => log::error!("{error}; the {of} network has no card"),
+fn give(Card { network: of, name }: Card, held: &mut Held) {
+    let network = held.networks.iter_mut().flatten().find(|held| held.network() == of);
+    let Some(network) = network else { return registry::rest(&name) };
+    let Some(card) = registry::take(&name) else { return };
+    let link = card.link();
+    match network.replace(card) {
+        Ok(_absent) => registry::activate(&name, of, &link),
+        Err((error, card)) => {
+            log::error!("{error}; the {of} network has no card");
+            registry::put_back(&name, card);
+        }
     }
 }

@@ -11,14 +11,15 @@ pub struct Devices {
     devices: alloc::vec::Vec<Found>,
 }
 
-/// As they were found at boot.
+/// As they are.
 pub fn list() -> Devices {
-    Devices { devices: crate::devices::found() }
+    Devices { devices: crate::devices::list() }
 }
 
 /// A line each.
 pub fn text(devices: &Devices) -> String {
-    let line =
-        |found: &Found| format!("{:<6} {:<12} {:<8} {}\n", found.name, found.driver, found.state, found.what);
+    let line = |Found { name, place, driver, state, what, .. }: &Found| {
+        format!("{name:<6} {driver:<12} {state:<8} {place:<18} {what}\n")
+    };
     devices.devices.iter().map(line).collect()
 }

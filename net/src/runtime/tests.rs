@@ -85,7 +85,7 @@ struct Peer {
     host: Host,
     to_them: Queue,
     from_them: Queue,
-    handle: Handle,
+    network: Network,
 }
 
 /// A device at a cable, and the cable's ends.
@@ -99,9 +99,9 @@ impl Peer {
     /// Starts a network. Whatever network it is, we are 10.0.0.2 and the other end is 10.0.0.1.
     fn of(network: Network, last: u8) -> Self {
         let (device, to_them, from_them) = cable(last);
-        let handle = network.start(device, &config(), random).unwrap();
+        network.start(device, &config(), random).unwrap();
         assert!(network.is_running() && network.addresses().contains(&(us(0).ip(), 24)));
-        Self { host: Host::new(1, Offloads::default()), to_them, from_them, handle }
+        Self { host: Host::new(1, Offloads::default()), to_them, from_them, network }
     }
 
     /// What a thread of ours returns.
@@ -122,7 +122,7 @@ impl Peer {
 
     /// Goes on until no connection is left and nothing is under way.
     fn settle(&mut self) {
-        let (network, cable) = (self.handle.0, [self.to_them.clone(), self.from_them.clone()]);
+        let (network, cable) = (self.network, [self.to_them.clone(), self.from_them.clone()]);
         self.until(|_, _| {
             let is_over = network.statistics().connections == 0;
             let is_quiet = cable.iter().all(|queue| queue.lock().unwrap().is_empty());
@@ -142,7 +142,7 @@ impl Peer {
         self.host.poll(Instant::now().as_nanos());
         if !self.host.device.sent.is_empty() {
             self.to_them.lock().unwrap().extend(self.host.device.sent.drain(..));
-            self.handle.interrupt();
+            self.network.interrupt();
         }
         std::thread::yield_now();
     }
@@ -301,7 +301,7 @@ fn networks_are_apart(main: Peer) {
     // Nor are the neighbors of one told of the other.
     for (index, mac) in [(0, 2), (1, 3)] {
         peers.iter().for_each(|peer| peer.from_them.lock().unwrap().clear());
-        peers[index].handle.announce();
+        peers[index].network.announce();
         let told =
             |peer: &Peer| peer.from_them.lock().unwrap().iter().any(|frame| is_announcement(frame, mac));
         assert_eq!((told(&peers[index]), told(&peers[1 - index])), (true, false));

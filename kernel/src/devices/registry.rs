@@ -1,0 +1,273 @@
+//! The devices there are: where each is, what drives it, and who has it.
+//!
+//! Whoever gives a card to a network, or takes one away, does it through this list: at boot, in a system that was restored, in a swap, and when
+//! something is plugged in. A card that no network has is here itself, quiesced; one that a network has is there, and its interrupt is here.
+
+use alloc::boxed::Box;
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::sync::atomic::{AtomicU8, Ordering};
+use drivers::probe::{Attached, Class, Place, Wake};
+use drivers_api::{DeviceState, LinkInfo, NetDevice};
+use machine::irq::Irq;
+use machine::sync::SpinLock;
+use net::Network;
+use serde::Serialize;
+
+/// The network that a card's interrupt wakes.
+#[derive(Clone, Debug, Default)]
+pub struct Owner(Arc<AtomicU8>);
+
+impl Owner {
+    /// Nobody yet, and what its interrupt does.
+    pub fn new() -> (Self, Wake) {
+        let owner = Self::default();
+        let woken = owner.clone();
+        (owner, Arc::new(move || woken.wake()))
+    }
+
+    fn wake(&self) {
+        if let Some(network) = Network::ALL.get(usize::from(self.0.load(Ordering::Acquire)).wrapping_sub(1)) {
+            network.interrupt();
+        }
+    }
+
+    fn set(&self, network: Option<Network>) {
+        let place = Network::ALL.iter().position(|each| Some(*each) == network);
+        self.0.store(place.map_or(0, |place| place as u8 + 1), Ordering::Release);
+    }
+}
+
+/// Who has a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Its network, or whoever uses the disk.
+    Active,
+    /// Nobody. It has a driver, which is quiesced.
+    Idle,
+    /// Nobody: it can't be brought to rest, or its driver has given up on it.
+    Failed,
+}
+
+impl State {
+    /// In a word.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Idle => "idle",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// A device, as it is told of.
+#[derive(Clone, Debug, Serialize)]
+pub struct Found {
+    /// What operators call it: `net0`, `disk0`.
+    pub name: String,
+    /// Where it is: `pci:0000:00:05.0`.
+    pub place: String,
+    /// What drives it.
+    pub driver: &'static str,
+    /// [`State`], in a word.
+    pub state: &'static str,
+    /// Who has it.
+    pub user: Option<String>,
+    /// Its address and network, or its size.
+    pub what: String,
+}
+
+struct Entry {
+    name: String,
+    place: Place,
+    driver: &'static str,
+    state: State,
+    user: Option<String>,
+    what: String,
+    /// Its interrupt, if it is not its user's to keep: it lives as long as the device is here.
+    #[cfg_attr(not(feature = "bench"), expect(dead_code, reason = "it is kept to live"))]
+    interrupt: Option<Irq>,
+    /// The network that a network card's interrupt wakes.
+    owner: Owner,
+    /// A network card that no network has.
+    card: Option<Box<dyn NetDevice>>,
+}
+
+impl Entry {
+    fn found(&self) -> Found {
+        Found {
+            name: self.name.clone(),
+            place: self.place.to_string(),
+            driver: self.driver,
+            state: self.state.name(),
+            user: self.user.clone(),
+            what: self.what.clone(),
+        }
+    }
+
+    fn become_idle(&mut self, card: Box<dyn NetDevice>) {
+        self.state = State::Idle;
+        self.user = None;
+        self.what = told(&card.link());
+        self.owner.set(None);
+        self.card = Some(card);
+    }
+}
+
+/// All that are here, and how many have been.
+struct Registry {
+    entries: Vec<Entry>,
+    cards: usize,
+    disks: usize,
+}
+
+impl Registry {
+    const EMPTY: Self = Self { entries: Vec::new(), cards: 0, disks: 0 };
+
+    /// A name that no other device has, or has had.
+    fn name(&mut self, class: Class) -> String {
+        let (kind, count) = match class {
+            Class::Network => ("net", &mut self.cards),
+            Class::Disk => ("disk", &mut self.disks),
+        };
+        *count += 1;
+        format!("{kind}{}", *count - 1)
+    }
+
+    fn find(&mut self, name: &str) -> Option<&mut Entry> {
+        self.entries.iter_mut().find(|entry| entry.name == name)
+    }
+}
+
+static REGISTRY: SpinLock<Registry> = SpinLock::new(Registry::EMPTY);
+
+fn told(link: &LinkInfo) -> String {
+    format!("{}, MTU {}", link.mac, link.mtu)
+}
+
+/// All devices that have a driver.
+pub fn list() -> Vec<Found> {
+    REGISTRY.lock().entries.iter().map(Entry::found).collect()
+}
+
+/// Takes in a disk that nobody uses; its name.
+pub fn admit_disk(place: Place, driver: &'static str, what: String) -> String {
+    admit_as(Class::Disk, |name| Entry {
+        name,
+        place,
+        driver,
+        state: State::Idle,
+        user: None,
+        what,
+        interrupt: None,
+        owner: Owner::default(),
+        card: None,
+    })
+}
+
+/// Says more of a disk, and who uses it.
+pub fn describe_disk(name: &str, what: String, user: Option<&str>) {
+    if let Some(entry) = REGISTRY.lock().find(name) {
+        entry.state = if user.is_some() { State::Active } else { State::Idle };
+        (entry.user, entry.what) = (user.map(str::to_string), what);
+    }
+}
+
+/// Keeps a disk's interrupt as long as it is here.
+#[cfg(feature = "bench")]
+pub fn keep_interrupt(name: &str, interrupt: Irq) {
+    if let Some(entry) = REGISTRY.lock().find(name) {
+        entry.interrupt = Some(interrupt);
+    }
+}
+
+/// Takes in a card that no network has; its name. It may be running: [`rest`] quiesces it.
+pub fn admit(card: Attached<dyn NetDevice>, owner: Owner) -> String {
+    let Attached { device, place, interrupt } = card;
+    admit_as(Class::Network, |name| {
+        let mut entry = Entry {
+            name,
+            place,
+            driver: device.name(),
+            state: State::Idle,
+            user: None,
+            what: String::new(),
+            interrupt: Some(interrupt),
+            owner,
+            card: None,
+        };
+        entry.become_idle(device);
+        entry
+    })
+}
+
+fn admit_as(class: Class, entry: impl FnOnce(String) -> Entry) -> String {
+    let mut registry = REGISTRY.lock();
+    let name = registry.name(class);
+    registry.entries.push(entry(name.clone()));
+    name
+}
+
+/// Takes a card out that no network has, to be given to one. [`activate`] says that it was, [`put_back`] that it was not.
+pub fn take(name: &str) -> Option<Box<dyn NetDevice>> {
+    REGISTRY.lock().find(name)?.card.take()
+}
+
+/// A network has the card, which has this link: its interrupt wakes that.
+pub fn activate(name: &str, network: Network, link: &LinkInfo) {
+    let mut registry = REGISTRY.lock();
+    let Some(entry) = registry.find(name) else { return };
+    entry.state = State::Active;
+    entry.user = Some(format!("{network} network"));
+    entry.what = format!("{}, {network} network", told(link));
+    entry.owner.set(Some(network));
+    drop(registry);
+    // It may have interrupted before.
+    network.interrupt();
+}
+
+/// No network has the card any more, or had it: it is quiesced, if it is not. One that can't be has failed, and is dropped.
+pub fn put_back(name: &str, mut card: Box<dyn NetDevice>) {
+    let is_at_rest = match card.state() {
+        DeviceState::Quiesced => true,
+        DeviceState::Running => card
+            .quiesce()
+            .inspect_err(|error| log::warn!("{name} can't be brought to rest: {error:?}"))
+            .is_ok(),
+        DeviceState::Halted => false,
+    };
+    if is_at_rest {
+        if let Some(entry) = REGISTRY.lock().find(name) {
+            entry.become_idle(card);
+        }
+        return;
+    }
+    card.halt();
+    lose(name);
+}
+
+/// A card that was taken out is no more: it has failed.
+pub fn lose(name: &str) {
+    if let Some(entry) = REGISTRY.lock().find(name) {
+        (entry.state, entry.user) = (State::Failed, None);
+        entry.owner.set(None);
+    }
+}
+
+/// Brings a card to rest that no network has.
+pub fn rest(name: &str) {
+    if let Some(card) = take(name) {
+        put_back(name, card);
+    }
+}
+
+/// Forgets all: the machine is another one. Nothing is touched that was known; names begin anew.
+#[cfg(feature = "vmm")]
+pub fn forget() {
+    let old = core::mem::replace(&mut *REGISTRY.lock(), Registry::EMPTY);
+    for mut card in old.entries.into_iter().filter_map(|entry| entry.card) {
+        card.abandon();
+    }
+}
