@@ -4,7 +4,7 @@
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use drivers_api::{
-    BlockDevice, BlockError, BlockGeometry, BlockIdentity, Device, DeviceState, ExportedState,
+    BlockDevice, BlockError, BlockGeometry, BlockIdentity, Device, DeviceState, Driver, ExportedState,
     LifecycleError, StateKind,
 };
 use machine::dma::{DmaRegion, DmaSpan};
@@ -198,39 +198,34 @@ impl<H: Hardware> Disk<H> {
         }
         Ok(())
     }
-
-    fn expect_state(&self, state: DeviceState) -> Result<(), LifecycleError> {
-        if self.state == state { Ok(()) } else { Err(LifecycleError::WrongState(self.state)) }
-    }
 }
 
-impl<H: Hardware> Device for Disk<H> {
-    fn name(&self) -> &'static str {
+impl<H: Hardware> Driver for Disk<H> {
+    fn driver_name(&self) -> &'static str {
         H::NAME
     }
 
-    fn state(&self) -> DeviceState {
+    fn standing(&self) -> DeviceState {
         self.state
     }
 
-    fn quiesce(&mut self) -> Result<(), LifecycleError> {
-        self.expect_state(DeviceState::Running)?;
-        // Requests are synchronous and exclusive: none is in flight here, and one that was lost ends with the reset.
-        self.hardware.stop()?;
-        self.state = DeviceState::Quiesced;
-        Ok(())
+    fn stand(&mut self, state: DeviceState) {
+        self.state = state;
     }
 
-    fn export(&self) -> Result<ExportedState, LifecycleError> {
-        self.expect_state(DeviceState::Quiesced)?;
+    fn stop(&mut self) -> Result<(), LifecycleError> {
+        // Requests are synchronous and exclusive: none is in flight here, and one that was lost ends with the reset.
+        self.hardware.stop()
+    }
+
+    fn describe(&self) -> ExportedState {
         let geometry = self.hardware.geometry();
         let mut payload = Vec::from(geometry.sectors.to_le_bytes());
         payload.push(u8::from(geometry.read_only));
-        Ok(ExportedState { kind: STATE, payload })
+        ExportedState { kind: STATE, payload }
     }
 
-    fn import(&mut self, state: &ExportedState) -> Result<(), LifecycleError> {
-        self.expect_state(DeviceState::Quiesced)?;
+    fn accept(&mut self, state: &ExportedState) -> Result<(), LifecycleError> {
         if state.kind != STATE {
             return Err(LifecycleError::ForeignState(state.kind));
         }
@@ -248,23 +243,10 @@ impl<H: Hardware> Device for Disk<H> {
         Ok(())
     }
 
-    fn resume(&mut self) -> Result<(), LifecycleError> {
-        self.expect_state(DeviceState::Quiesced)?;
+    fn start(&mut self) -> Result<(), LifecycleError> {
         self.hardware.start(&mut self.buffer)?;
         self.is_broken = false;
-        self.state = DeviceState::Running;
         Ok(())
-    }
-
-    fn halt(&mut self) {
-        if self.hardware.stop().is_err() {
-            log::warn!("{} does not reset", H::NAME);
-        }
-        self.state = DeviceState::Halted;
-    }
-
-    fn abandon(&mut self) {
-        self.state = DeviceState::Halted;
     }
 }
 

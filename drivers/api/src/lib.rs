@@ -6,15 +6,20 @@ extern crate alloc;
 
 mod absent;
 mod block;
+#[cfg(any(feature = "fake", test))]
+pub mod failing;
 #[cfg(feature = "fake")]
 pub mod fake;
 mod lifecycle;
 mod net;
+mod net_state;
+pub mod swap;
 
 pub use absent::AbsentNet;
 pub use block::{BlockDevice, BlockError, BlockGeometry, BlockIdentity};
-pub use lifecycle::{Device, DeviceState, ExportedState, LifecycleError, StateKind};
+pub use lifecycle::{Device, DeviceState, Driver, ExportedState, LifecycleError, StateKind};
 pub use net::{
     Checksum, LinkInfo, MacAddr, NetDevice, Offloads, RxFrame, Segmentation, TransmitError, TxChecksum,
     TxMeta,
 };
+pub use net_state::NetState;

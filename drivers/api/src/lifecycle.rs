@@ -22,6 +22,13 @@ pub struct StateKind {
     pub version: u16,
 }
 
+impl DeviceState {
+    /// Whether a step that is meant for this state is allowed.
+    pub fn expect(self, state: Self) -> Result<(), LifecycleError> {
+        if self == state { Ok(()) } else { Err(LifecycleError::WrongState(self)) }
+    }
+}
+
 /// State that outlives one device and is imported by its successor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExportedState {
@@ -44,6 +51,19 @@ pub enum LifecycleError {
     Timeout,
 }
 
+impl core::fmt::Display for LifecycleError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::WrongState(state) => write!(f, "it is {state:?}"),
+            Self::ForeignState(StateKind { kind, version }) => {
+                write!(f, "the state is of kind {}, version {version}", kind.escape_ascii())
+            }
+            Self::Malformed(field) => write!(f, "{field} of the state makes no sense to it"),
+            Self::Timeout => f.write_str("it did not answer in time"),
+        }
+    }
+}
+
 /// A device under a driver.
 pub trait Device: Send {
     /// Short stable name, for example `"virtio-net"`.
@@ -63,4 +83,70 @@ pub trait Device: Send {
     /// The hardware is gone, and its registers may be another device's: neither this nor dropping touches them. What the driver holds is
     /// given back when it is dropped. Allowed in every state; nothing but dropping is allowed afterwards.
     fn abandon(&mut self);
+}
+
+/// What a driver does at the steps of its life cycle. That they come in their order is seen to once, for all: every driver is a [`Device`].
+pub trait Driver: Send {
+    /// As [`Device::name`].
+    fn driver_name(&self) -> &'static str;
+    /// Where the device stands.
+    fn standing(&self) -> DeviceState;
+    /// It stands there from now on.
+    fn stand(&mut self, state: DeviceState);
+    /// Waits for what is in flight, as far as that ends soon.
+    fn finish(&mut self) {}
+    /// Resets the device: no request in flight, no DMA under way, no interrupt raised.
+    fn stop(&mut self) -> Result<(), LifecycleError>;
+    /// What a successor needs.
+    fn describe(&self) -> ExportedState;
+    /// Takes over a predecessor's state: all of it or nothing.
+    fn accept(&mut self, state: &ExportedState) -> Result<(), LifecycleError>;
+    /// Brings a device up that was stopped; where it fails it is stopped.
+    fn start(&mut self) -> Result<(), LifecycleError>;
+}
+
+impl<D: Driver> Device for D {
+    fn name(&self) -> &'static str {
+        self.driver_name()
+    }
+
+    fn state(&self) -> DeviceState {
+        self.standing()
+    }
+
+    fn quiesce(&mut self) -> Result<(), LifecycleError> {
+        self.standing().expect(DeviceState::Running)?;
+        self.finish();
+        self.stop()?;
+        self.stand(DeviceState::Quiesced);
+        Ok(())
+    }
+
+    fn export(&self) -> Result<ExportedState, LifecycleError> {
+        self.standing().expect(DeviceState::Quiesced)?;
+        Ok(self.describe())
+    }
+
+    fn import(&mut self, state: &ExportedState) -> Result<(), LifecycleError> {
+        self.standing().expect(DeviceState::Quiesced)?;
+        self.accept(state)
+    }
+
+    fn resume(&mut self) -> Result<(), LifecycleError> {
+        self.standing().expect(DeviceState::Quiesced)?;
+        self.start()?;
+        self.stand(DeviceState::Running);
+        Ok(())
+    }
+
+    fn halt(&mut self) {
+        if self.stop().is_err() {
+            log::warn!("{} does not reset", self.driver_name());
+        }
+        self.stand(DeviceState::Halted);
+    }
+
+    fn abandon(&mut self) {
+        self.stand(DeviceState::Halted);
+    }
 }

@@ -104,7 +104,7 @@ pub enum TransmitError {
 /// Interrupts only wake the owner; all work happens in these calls. The owner disables interrupts while it polls and
 /// enables them before it sleeps.
 pub trait NetDevice: Device {
-    /// Address, MTU, offloads; equal before and after a swap, or the swap is refused.
+    /// Address, MTU, offloads.
     fn link(&self) -> LinkInfo;
     /// Whether the carrier is there.
     fn link_up(&self) -> bool;

@@ -10,11 +10,10 @@ mod ring;
 pub use register::acknowledge;
 
 use crate::mmio::{Registers, wait};
-use alloc::vec::Vec;
 use core::ptr::NonNull;
 use drivers_api::{
-    Checksum, Device, DeviceState, ExportedState, LifecycleError, LinkInfo, MacAddr, NetDevice, Offloads,
-    RxFrame, StateKind, TransmitError, TxMeta,
+    Checksum, Device, DeviceState, Driver, ExportedState, LifecycleError, LinkInfo, MacAddr, NetDevice,
+    NetState, Offloads, RxFrame, TransmitError, TxMeta,
 };
 use held::Held;
 use machine::time::Duration;
@@ -35,9 +34,6 @@ const DESCRIPTORS: usize = 256;
 const BUFFER: usize = 2048;
 const MTU: usize = 1500;
 const MAX_FRAME: usize = MTU + 14 + 4;
-
-/// The same layout as virtio-net's, so that one can take over from the other: MAC (6 bytes), MTU (u16), offloads (u8).
-const STATE: StateKind = crate::virtio::net::STATE;
 
 /// Which card.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,6 +109,7 @@ impl E1000 {
             card.mac = mac;
         }
         card.set_up();
+        card.state = DeviceState::Running;
         Ok(card)
     }
 
@@ -204,7 +201,6 @@ impl E1000 {
         self.write(register::RCTL, RCTL_EN | RCTL_BAM | RCTL_SECRC);
         // All but one: head = tail means empty (3.2.6).
         self.write(register::RDBAL + 0x18, (DESCRIPTORS - 1) as u32);
-        self.state = DeviceState::Running;
     }
 
     fn reclaim(&mut self) {
@@ -218,22 +214,23 @@ impl E1000 {
     }
 }
 
-impl Device for E1000 {
-    fn name(&self) -> &'static str {
+impl Driver for E1000 {
+    fn driver_name(&self) -> &'static str {
         match self.model {
             Model::E1000 => "e1000",
             Model::E1000e => "e1000e",
         }
     }
 
-    fn state(&self) -> DeviceState {
+    fn standing(&self) -> DeviceState {
         self.state
     }
 
-    fn quiesce(&mut self) -> Result<(), LifecycleError> {
-        if self.state != DeviceState::Running {
-            return Err(LifecycleError::WrongState(self.state));
-        }
+    fn stand(&mut self, state: DeviceState) {
+        self.state = state;
+    }
+
+    fn finish(&mut self) {
         self.write(register::IMC, u32::MAX);
         self.write(register::RCTL, 0);
         // What is queued is sent. Without a carrier it never is, and is lost, as on a wire.
@@ -242,59 +239,24 @@ impl Device for E1000 {
             self.reclaim();
             self.tx_oldest == self.tx_next
         });
-        // The reset stops everything that is left.
-        self.reset().map_err(|()| LifecycleError::Timeout)?;
-        self.state = DeviceState::Quiesced;
+    }
+
+    fn stop(&mut self) -> Result<(), LifecycleError> {
+        self.reset().map_err(|()| LifecycleError::Timeout)
+    }
+
+    fn describe(&self) -> ExportedState {
+        NetState::of(&self.link()).encode()
+    }
+
+    fn accept(&mut self, state: &ExportedState) -> Result<(), LifecycleError> {
+        self.mac = NetState::decode(state)?.mac;
         Ok(())
     }
 
-    fn export(&self) -> Result<ExportedState, LifecycleError> {
-        if self.state != DeviceState::Quiesced {
-            return Err(LifecycleError::WrongState(self.state));
-        }
-        let mut payload = Vec::from(self.mac.0);
-        payload.extend_from_slice(&(MTU as u16).to_le_bytes());
-        payload.push(0);
-        Ok(ExportedState { kind: STATE, payload })
-    }
-
-    fn import(&mut self, state: &ExportedState) -> Result<(), LifecycleError> {
-        if self.state != DeviceState::Quiesced {
-            return Err(LifecycleError::WrongState(self.state));
-        }
-        if state.kind != STATE {
-            return Err(LifecycleError::ForeignState(state.kind));
-        }
-        let [a, b, c, d, e, f, mtu_low, mtu_high, offloads] = state.payload[..] else {
-            return Err(LifecycleError::Malformed("length"));
-        };
-        if usize::from(u16::from_le_bytes([mtu_low, mtu_high])) != MTU {
-            return Err(LifecycleError::Malformed("mtu"));
-        }
-        if offloads != 0 {
-            return Err(LifecycleError::Malformed("offloads"));
-        }
-        self.mac = MacAddr([a, b, c, d, e, f]);
-        Ok(())
-    }
-
-    fn resume(&mut self) -> Result<(), LifecycleError> {
-        if self.state != DeviceState::Quiesced {
-            return Err(LifecycleError::WrongState(self.state));
-        }
+    fn start(&mut self) -> Result<(), LifecycleError> {
         self.set_up();
         Ok(())
-    }
-
-    fn halt(&mut self) {
-        if self.reset().is_err() {
-            log::warn!("{} does not reset", self.name());
-        }
-        self.state = DeviceState::Halted;
-    }
-
-    fn abandon(&mut self) {
-        self.state = DeviceState::Halted;
     }
 }
 

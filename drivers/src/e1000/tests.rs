@@ -173,7 +173,10 @@ fn the_cycle_keeps_the_address_and_refuses_foreign_state() {
     card.resume().unwrap();
     assert_eq!(registers.read::<u32>(register::RAH0) & 0xffff, 0x9934);
     with_self_clearing_reset(registers, || card.quiesce().unwrap());
-    state.payload[8] = 1;
+    // What the predecessor could do more is for the network to do without.
+    state.payload[8] = 7;
+    card.import(&state).unwrap();
+    state.payload[8] = 8;
     assert_eq!(card.import(&state), Err(LifecycleError::Malformed("offloads")));
     state.kind.version = 2;
     assert_eq!(card.import(&state), Err(LifecycleError::ForeignState(state.kind)));

@@ -4,7 +4,7 @@ use super::transport::{Transport, VirtioError, negotiate, queue_size, reset, run
 use super::{Queue, device_type};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
-use drivers_api::{Device, DeviceState, ExportedState, LifecycleError, StateKind};
+use drivers_api::{Device, DeviceState, Driver, ExportedState, LifecycleError, StateKind};
 use machine::dma::DmaRegion;
 use machine::time::{Duration, Instant};
 
@@ -33,7 +33,7 @@ impl EntropyDevice {
         negotiate(&mut *transport, 0, 0)?;
         let queue = Queue::new(queue_size(&mut *transport, 0, 8)?, false)?;
         let buffer = DmaRegion::new(1).ok_or(VirtioError::OutOfMemory)?;
-        let mut device = Self { transport, state: DeviceState::Quiesced, queue, buffer, broken: false };
+        let mut device = Self { transport, state: DeviceState::Running, queue, buffer, broken: false };
         device.set_up();
         Ok(device)
     }
@@ -44,7 +44,6 @@ impl EntropyDevice {
         self.queue.set_interrupts(false);
         run(&mut *self.transport);
         self.broken = false;
-        self.state = DeviceState::Running;
     }
 
     /// Asks for random bytes; returns how many came within 100 ms, at most a page (4 KiB). None come from a device that is
@@ -80,61 +79,40 @@ impl EntropyDevice {
     }
 }
 
-impl Device for EntropyDevice {
-    fn name(&self) -> &'static str {
+impl Driver for EntropyDevice {
+    fn driver_name(&self) -> &'static str {
         "virtio-rng"
     }
 
-    fn state(&self) -> DeviceState {
+    fn standing(&self) -> DeviceState {
         self.state
     }
 
-    fn quiesce(&mut self) -> Result<(), LifecycleError> {
-        if self.state != DeviceState::Running {
-            return Err(LifecycleError::WrongState(self.state));
-        }
+    fn stand(&mut self, state: DeviceState) {
+        self.state = state;
+    }
+
+    fn stop(&mut self) -> Result<(), LifecycleError> {
         // A request that was late may still be in flight; the reset ends it.
-        reset(&mut *self.transport).map_err(|_| LifecycleError::Timeout)?;
-        self.state = DeviceState::Quiesced;
-        Ok(())
+        reset(&mut *self.transport).map_err(|_| LifecycleError::Timeout)
     }
 
-    fn export(&self) -> Result<ExportedState, LifecycleError> {
-        if self.state != DeviceState::Quiesced {
-            return Err(LifecycleError::WrongState(self.state));
-        }
-        Ok(ExportedState { kind: STATE, payload: Vec::new() })
+    fn describe(&self) -> ExportedState {
+        ExportedState { kind: STATE, payload: Vec::new() }
     }
 
-    fn import(&mut self, state: &ExportedState) -> Result<(), LifecycleError> {
-        if self.state != DeviceState::Quiesced {
-            return Err(LifecycleError::WrongState(self.state));
-        }
+    fn accept(&mut self, state: &ExportedState) -> Result<(), LifecycleError> {
         if state.kind != STATE {
             return Err(LifecycleError::ForeignState(state.kind));
         }
         if state.payload.is_empty() { Ok(()) } else { Err(LifecycleError::Malformed("length")) }
     }
 
-    fn resume(&mut self) -> Result<(), LifecycleError> {
-        if self.state != DeviceState::Quiesced {
-            return Err(LifecycleError::WrongState(self.state));
-        }
+    fn start(&mut self) -> Result<(), LifecycleError> {
         negotiate(&mut *self.transport, 0, 0).map_err(|_| LifecycleError::Timeout)?;
         self.queue = Queue::new(self.queue.size(), false).map_err(|_| LifecycleError::Timeout)?;
         self.set_up();
         Ok(())
-    }
-
-    fn halt(&mut self) {
-        if reset(&mut *self.transport).is_err() {
-            log::warn!("virtio-rng does not reset");
-        }
-        self.state = DeviceState::Halted;
-    }
-
-    fn abandon(&mut self) {
-        self.state = DeviceState::Halted;
     }
 }
 

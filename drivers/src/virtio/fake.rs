@@ -26,10 +26,13 @@ pub struct State {
     pub status: u8,
     pub refuses_features: bool,
     pub queue_max: u16,
-    pub rings: [Ring; 2],
+    pub rings: [Ring; 3],
     pub config: Vec<u8>,
     pub notified: Vec<u16>,
     pub resets: usize,
+    /// Answers commands of the control queue with this, once it has noted them.
+    pub obeys: Option<u8>,
+    pub commands: Vec<Vec<u8>>,
 }
 
 /// The device; clones share it.
@@ -80,6 +83,17 @@ impl Fake {
         put(ring.device + 2, ring.used);
     }
 
+    /// Does what the control queue says.
+    fn obey(&self) {
+        let Some(answer) = self.0.lock().unwrap().obeys else { return };
+        while let Some((id, buffers)) = self.take(2) {
+            let command = self.read(buffers[0].0, buffers[0].1);
+            self.0.lock().unwrap().commands.push(command);
+            self.write(buffers[1].0, &[answer]);
+            self.give(2, u32::from(id), 1);
+        }
+    }
+
     /// Writes into buffers the driver lent.
     pub fn write(&self, address: u64, bytes: &[u8]) {
         for (offset, &byte) in bytes.iter().enumerate() {
@@ -110,7 +124,7 @@ impl Transport for Fake {
         let mut state = self.0.lock().unwrap();
         if status == 0 {
             state.resets += 1;
-            state.rings = [Ring::default(); 2];
+            state.rings = [Ring::default(); 3];
         }
         state.status = if state.refuses_features { status & !status::FEATURES_OK } else { status };
     }
@@ -131,6 +145,9 @@ impl Transport for Fake {
     }
     fn notify(&self, queue: u16) {
         self.0.lock().unwrap().notified.push(queue);
+        if queue == 2 {
+            self.obey();
+        }
     }
     fn config(&self, offset: usize) -> u8 {
         self.0.lock().unwrap().config.get(offset).copied().unwrap_or(0)

@@ -3,6 +3,7 @@
 //! Legacy devices (before 1.0) are not driven.
 
 pub mod block;
+mod control;
 pub mod entropy;
 pub mod net;
 mod queue;

@@ -4,17 +4,20 @@
 //! packet that the device merged from several buffers (MRG_RXBUF: up to 64 KiB when segments are coalesced) lies
 //! contiguous in memory, except where it wraps around the area's end: only that one is copied.
 
+use super::control::Control;
 use super::device_type;
 use super::queue::Queue;
 use super::transport::{Transport, VirtioError, feature, negotiate, queue_size, reset, run};
+use crate::mmio::wait;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::ptr::NonNull;
 use drivers_api::{
-    Checksum, Device, DeviceState, ExportedState, LifecycleError, LinkInfo, MacAddr, NetDevice, Offloads,
-    RxFrame, StateKind, TransmitError, TxMeta,
+    Checksum, Device, DeviceState, Driver, ExportedState, LifecycleError, LinkInfo, MacAddr, NetDevice,
+    NetState, Offloads, RxFrame, TransmitError, TxMeta,
 };
 use machine::dma::DmaRegion;
+use machine::time::Duration;
 
 const CSUM: u64 = 1;
 const GUEST_CSUM: u64 = 1 << 1;
@@ -26,6 +29,8 @@ const HOST_TSO4: u64 = 1 << 11;
 const HOST_TSO6: u64 = 1 << 12;
 const MRG_RXBUF: u64 = 1 << 15;
 const STATUS: u64 = 1 << 16;
+const CTRL_VQ: u64 = 1 << 17;
+const CTRL_MAC_ADDR: u64 = 1 << 23;
 
 const RECEIVE: u16 = 0;
 const TRANSMIT: u16 = 1;
@@ -42,15 +47,19 @@ const MAX_FRAME: usize = 65535 + 14;
 const NEEDS_CSUM: u8 = 1;
 const DATA_VALID: u8 = 2;
 
-/// Layout of the exported state: MAC address (6 bytes), MTU (u16), offloads (u8: checksum 1, TSO4 2, TSO6 4).
-pub(crate) const STATE: StateKind = StateKind { kind: *b"net0", version: 1 };
+/// How long the device may take to send what is queued.
+const DRAIN_PATIENCE: Duration = Duration::from_millis(50);
 
 /// A virtio network card.
 pub struct VirtioNet {
     transport: Box<dyn Transport>,
     state: DeviceState,
     link: LinkInfo,
+    /// The address it has after a reset.
+    own: MacAddr,
     features: u64,
+    /// Where the device takes another address.
+    control: Option<Control>,
     rx: Queue,
     tx: Queue,
     rx_buffers: DmaRegion,
@@ -102,7 +111,11 @@ impl VirtioNet {
         let mut device = Self {
             state: DeviceState::Running,
             link: LinkInfo { mac: MacAddr(mac), mtu, offloads },
+            own: MacAddr(mac),
             features,
+            control: takes_address(features)
+                .then(|| Control::new(&mut *transport, event_index))
+                .transpose()?,
             rx: Queue::new(rx_size, event_index)?,
             tx: Queue::new(tx_size, event_index)?,
             rx_buffers: pages(usize::from(rx_size) * RX_BUFFER)?,
@@ -123,6 +136,9 @@ impl VirtioNet {
     fn set_up(&mut self) {
         self.transport.set_queue(RECEIVE, &self.rx);
         self.transport.set_queue(TRANSMIT, &self.tx);
+        if let Some(control) = &self.control {
+            control.set_up(&mut *self.transport);
+        }
         self.tx_free.clear();
         self.tx_free.extend((0..self.tx.size()).rev());
         self.large_free.clear();
@@ -141,7 +157,6 @@ impl VirtioNet {
         if self.rx.publish() {
             self.transport.notify(RECEIVE);
         }
-        self.state = DeviceState::Running;
     }
 
     fn give_up(&mut self, what: &str) {
@@ -225,93 +240,75 @@ impl VirtioNet {
 
 fn negotiate_net(transport: &mut dyn Transport) -> Result<u64, VirtioError> {
     let offered = CSUM | GUEST_CSUM | GUEST_TSO4 | GUEST_TSO6 | HOST_TSO4 | HOST_TSO6;
-    negotiate(transport, offered | MTU | MAC | STATUS | feature::EVENT_IDX, MRG_RXBUF)
+    let control = CTRL_VQ | CTRL_MAC_ADDR;
+    negotiate(transport, offered | MTU | MAC | STATUS | control | feature::EVENT_IDX, MRG_RXBUF)
 }
 
-impl Device for VirtioNet {
-    fn name(&self) -> &'static str {
+/// Whether it can be told to have another address; the second feature needs the first (5.1.3.1).
+const fn takes_address(features: u64) -> bool {
+    features & CTRL_VQ != 0 && features & CTRL_MAC_ADDR != 0
+}
+
+impl Driver for VirtioNet {
+    fn driver_name(&self) -> &'static str {
         "virtio-net"
     }
 
-    fn state(&self) -> DeviceState {
+    fn standing(&self) -> DeviceState {
         self.state
     }
 
-    fn quiesce(&mut self) -> Result<(), LifecycleError> {
-        if self.state != DeviceState::Running {
-            return Err(LifecycleError::WrongState(self.state));
-        }
+    fn stand(&mut self, state: DeviceState) {
+        self.state = state;
+    }
+
+    fn finish(&mut self) {
+        // Without a carrier it is never sent, and is lost, as on a wire.
+        self.flush();
+        wait(DRAIN_PATIENCE, || {
+            self.reclaim();
+            self.broken || self.tx_free.len() == usize::from(self.tx.size())
+        });
+    }
+
+    fn stop(&mut self) -> Result<(), LifecycleError> {
         // Nothing but a reset stops reception; what was received and not taken is lost, as on a wire.
-        reset(&mut *self.transport).map_err(|_| LifecycleError::Timeout)?;
-        self.state = DeviceState::Quiesced;
+        reset(&mut *self.transport).map_err(|_| LifecycleError::Timeout)
+    }
+
+    fn describe(&self) -> ExportedState {
+        NetState::of(&self.link).encode()
+    }
+
+    /// Takes the address; without the features for that it keeps its own.
+    fn accept(&mut self, state: &ExportedState) -> Result<(), LifecycleError> {
+        let mac = NetState::decode(state)?.mac;
+        if self.control.is_some() {
+            self.link.mac = mac;
+        }
         Ok(())
     }
 
-    fn export(&self) -> Result<ExportedState, LifecycleError> {
-        if self.state != DeviceState::Quiesced {
-            return Err(LifecycleError::WrongState(self.state));
-        }
-        let offloads = self.link.offloads;
-        let mut payload = Vec::from(self.link.mac.0);
-        payload.extend_from_slice(&(self.link.mtu as u16).to_le_bytes());
-        payload.push(
-            u8::from(offloads.tx_checksum) | u8::from(offloads.tso4) << 1 | u8::from(offloads.tso6) << 2,
-        );
-        Ok(ExportedState { kind: STATE, payload })
-    }
-
-    fn import(&mut self, state: &ExportedState) -> Result<(), LifecycleError> {
-        if self.state != DeviceState::Quiesced {
-            return Err(LifecycleError::WrongState(self.state));
-        }
-        if state.kind != STATE {
-            return Err(LifecycleError::ForeignState(state.kind));
-        }
-        let [mac @ .., mtu_low, mtu_high, offloads] = &state.payload[..] else {
-            return Err(LifecycleError::Malformed("length"));
-        };
-        let mac: [u8; 6] = mac.try_into().map_err(|_| LifecycleError::Malformed("length"))?;
-        let mtu = usize::from(u16::from_le_bytes([*mtu_low, *mtu_high]));
-        if !(576..=65535 - HEADER).contains(&mtu) {
-            return Err(LifecycleError::Malformed("mtu"));
-        }
-        let ours = self.link.offloads;
-        if offloads & 1 != 0 && !ours.tx_checksum
-            || offloads & 2 != 0 && !ours.tso4
-            || offloads & 4 != 0 && !ours.tso6
-        {
-            return Err(LifecycleError::Malformed("offloads"));
-        }
-        self.link.mac = MacAddr(mac);
-        self.link.mtu = mtu;
-        Ok(())
-    }
-
-    fn resume(&mut self) -> Result<(), LifecycleError> {
-        if self.state != DeviceState::Quiesced {
-            return Err(LifecycleError::WrongState(self.state));
-        }
+    fn start(&mut self) -> Result<(), LifecycleError> {
         let features = negotiate_net(&mut *self.transport).map_err(|_| LifecycleError::Timeout)?;
-        if features & !self.features != 0 || self.features & !features != 0 {
+        if features != self.features {
             return Err(LifecycleError::Malformed("features"));
         }
         let event_index = features & feature::EVENT_IDX != 0;
         let queue = |size| Queue::new(size, event_index).map_err(|_| LifecycleError::Timeout);
         self.rx = queue(self.rx.size())?;
         self.tx = queue(self.tx.size())?;
-        self.set_up();
-        Ok(())
-    }
-
-    fn halt(&mut self) {
-        if reset(&mut *self.transport).is_err() {
-            log::warn!("virtio-net does not reset");
+        if let Some(control) = &mut self.control {
+            control.restart(event_index).map_err(|_| LifecycleError::Timeout)?;
         }
-        self.state = DeviceState::Halted;
-    }
-
-    fn abandon(&mut self) {
-        self.state = DeviceState::Halted;
+        self.broken = false;
+        self.set_up();
+        let (mac, is_own) = (self.link.mac, self.link.mac == self.own);
+        if let Some(control) = self.control.as_mut().filter(|_| !is_own) {
+            let told = control.set_mac(&mut *self.transport, mac);
+            told.inspect_err(|_| drop(reset(&mut *self.transport)))?;
+        }
+        Ok(())
     }
 }
 

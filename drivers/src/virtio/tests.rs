@@ -147,6 +147,36 @@ fn the_network_card_lives_through_its_cycle() {
 }
 
 #[test]
+fn another_address_is_taken_where_the_device_can() {
+    let mac = [2, 0, 0, 0, 0, 9];
+    let other = |device: &VirtioNet| {
+        let mut state = device.export().unwrap();
+        state.payload[..6].copy_from_slice(&mac);
+        state
+    };
+    let (_, mut without) = net();
+    without.quiesce().unwrap();
+    without.import(&other(&without)).unwrap();
+    assert_eq!(without.link().mac.0, [2, 0, 0, 0, 0, 7], "it keeps its own");
+
+    let fake = Fake::new(device_type::NETWORK, OFFLOADS | 1 << 17 | 1 << 23, 8, vec![2, 0, 0, 0, 0, 7, 1, 0]);
+    let mut device = VirtioNet::new(Box::new(fake.clone())).unwrap();
+    device.quiesce().unwrap();
+    device.import(&other(&device)).unwrap();
+    assert_eq!(device.resume(), Err(LifecycleError::Timeout), "it does not answer");
+    assert_eq!((device.state(), fake.0.lock().unwrap().status), (DeviceState::Quiesced, 0));
+    fake.0.lock().unwrap().obeys = Some(1);
+    assert_eq!(device.resume(), Err(LifecycleError::Malformed("mac")));
+    fake.0.lock().unwrap().obeys = Some(0);
+    device.resume().unwrap();
+    assert_eq!(device.link().mac.0, mac);
+    let expected = vec![1, 1, 2, 0, 0, 0, 0, 9];
+    assert_eq!(fake.0.lock().unwrap().commands, [expected.clone(), expected]);
+    deliver(&fake, b"after", 0);
+    assert_eq!(content(&mut device).unwrap().0, b"after");
+}
+
+#[test]
 fn refusals_are_named() {
     let without_merging = Fake::new(device_type::NETWORK, 0, 8, vec![]);
     assert_eq!(VirtioNet::new(Box::new(without_merging)).err(), Some(VirtioError::Features));
