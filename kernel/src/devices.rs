@@ -1,14 +1,13 @@
 //! Finding the devices and giving them to those who use them.
 
 mod disks;
-mod registry;
+pub mod registry;
 #[cfg(feature = "vmm")]
 mod restored;
 
 pub use disks::StateDisk;
 #[cfg(feature = "vmm")]
 pub use disks::checkpoints::{Place, place};
-pub use registry::{Found, list};
 #[cfg(feature = "vmm")]
 pub use restored::{Held, Part};
 

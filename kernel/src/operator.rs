@@ -27,6 +27,7 @@ mod repeat;
 #[cfg(feature = "vmm")]
 mod restore;
 mod status;
+mod swap;
 #[cfg(feature = "vmm")]
 mod told;
 mod top;
@@ -200,6 +201,11 @@ impl Operator for Machine {
             Verb::JobWatch(number) => jobs::follow(*number, jobs::Follower::Watcher, json, output),
             Verb::JobCancel(number) => jobs::cancel(caller, *number, json, output),
             Verb::DeviceList => show(output, json, &devices::list(), devices::text),
+            Verb::DeviceSwap(asked) => swap::swap(caller, asked.clone(), json, output),
+            Verb::DeviceDetach { device, timeout } => {
+                swap::detach(caller, device.clone(), *timeout, json, output)
+            }
+            Verb::DeviceAttach { device } => swap::attach(caller, device.clone(), json, output),
             Verb::Doctor => doctor::examine(json, output),
             Verb::Version => show(output, json, &Version::new(), Version::text),
         }

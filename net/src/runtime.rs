@@ -18,6 +18,7 @@ use core::fmt;
 use core::net::{IpAddr, Ipv4Addr};
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use core::task::{Poll, Waker};
+use drivers_api::swap::{Rejected, Seat};
 use drivers_api::{MacAddr, NetDevice};
 use machine::sync::{Mutex, MutexGuard};
 use machine::thread::{self, Builder, Priority, Thread};
@@ -112,6 +113,19 @@ impl Network {
         running.is_some().then_some(Held { network: self, running: Some(running) })
     }
 
+    /// The same, but not later than a time. `None` as well if it does not run.
+    pub fn hold_until(self, deadline: Instant) -> Option<Held> {
+        loop {
+            if let Some(running) = self.runtime().running.try_lock() {
+                return running.is_some().then_some(Held { network: self, running: Some(running) });
+            }
+            if Instant::now() >= deadline {
+                return None;
+            }
+            thread::yield_now();
+        }
+    }
+
     pub(crate) fn runtime(self) -> &'static Runtime {
         match self {
             Self::Main => &MAIN,
@@ -150,12 +164,38 @@ impl Held {
     pub fn replace(
         &mut self,
         mut device: Box<dyn NetDevice>,
-    ) -> Result<Box<dyn NetDevice>, (StartError, Box<dyn NetDevice>)> {
+    ) -> Result<Box<dyn NetDevice>, Rejected<StartError>> {
         let running = self.running();
         match running.stack.adopt(&mut *device, Instant::now().as_nanos()) {
             Ok(()) => Ok(core::mem::replace(&mut running.device, device)),
             Err(error) => Err((error, device)),
         }
+    }
+}
+
+/// How long a card may take to find its carrier: two ends at 1 Gbit/s need some 3 s.
+const CARRIER: Duration = Duration::from_secs(4);
+
+impl Seat for Held {
+    type Refusal = StartError;
+
+    fn card(&mut self) -> &mut dyn NetDevice {
+        self.device()
+    }
+
+    fn wait_for_carrier(&mut self, card: &dyn NetDevice) -> bool {
+        let deadline = Instant::now().saturating_add(CARRIER);
+        while !card.link_up() {
+            if Instant::now() >= deadline {
+                return false;
+            }
+            core::hint::spin_loop();
+        }
+        true
+    }
+
+    fn replace(&mut self, card: Box<dyn NetDevice>) -> Result<Box<dyn NetDevice>, Rejected<StartError>> {
+        Self::replace(self, card)
     }
 }
 

@@ -306,7 +306,10 @@ impl Driver for VirtioNet {
         let (mac, is_own) = (self.link.mac, self.link.mac == self.own);
         if let Some(control) = self.control.as_mut().filter(|_| !is_own) {
             let told = control.set_mac(&mut *self.transport, mac);
-            told.inspect_err(|_| drop(reset(&mut *self.transport)))?;
+            if told.is_err() {
+                self.stop()?;
+            }
+            return told;
         }
         Ok(())
     }

@@ -8,6 +8,7 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::fmt;
 use core::sync::atomic::{AtomicU8, Ordering};
 use drivers::probe::{Attached, Class, Place, Wake};
 use drivers_api::{DeviceState, LinkInfo, NetDevice};
@@ -29,9 +30,13 @@ impl Owner {
     }
 
     fn wake(&self) {
-        if let Some(network) = Network::ALL.get(usize::from(self.0.load(Ordering::Acquire)).wrapping_sub(1)) {
+        if let Some(network) = self.network() {
             network.interrupt();
         }
+    }
+
+    fn network(&self) -> Option<Network> {
+        Network::ALL.get(usize::from(self.0.load(Ordering::Acquire)).wrapping_sub(1)).copied()
     }
 
     fn set(&self, network: Option<Network>) {
@@ -91,6 +96,8 @@ struct Entry {
     interrupt: Option<Irq>,
     /// The network that a network card's interrupt wakes.
     owner: Owner,
+    /// The link of a network card.
+    link: Option<LinkInfo>,
     /// A network card that no network has.
     card: Option<Box<dyn NetDevice>>,
 }
@@ -111,8 +118,38 @@ impl Entry {
         self.state = State::Idle;
         self.user = None;
         self.what = told(&card.link());
+        self.link = Some(card.link());
         self.owner.set(None);
         self.card = Some(card);
+    }
+}
+
+/// Why a device is not what is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unfit {
+    /// There is none of this name, or at this place.
+    Unknown(String),
+    /// It is a disk.
+    NoCard(String),
+    /// No network has it.
+    NotActive(String, State),
+    /// It is not there to be used.
+    NotIdle(String, State),
+    /// There is no card that no network has.
+    NoneIdle,
+}
+
+impl fmt::Display for Unfit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unknown(which) => write!(f, "there is no device {which}"),
+            Self::NoCard(name) => write!(f, "{name} is no network card"),
+            Self::NotActive(name, state) => write!(f, "{name} is {}: no network has it", state.name()),
+            Self::NotIdle(name, state) => {
+                write!(f, "{name} is {}: only an idle card can be used", state.name())
+            }
+            Self::NoneIdle => f.write_str("there is no idle network card"),
+        }
     }
 }
 
@@ -136,10 +173,21 @@ impl Registry {
         format!("{kind}{}", *count - 1)
     }
 
+    /// A network card, by name or place.
+    fn card(&self, which: &str) -> Result<(&Entry, LinkInfo), Unfit> {
+        let is_it = |entry: &&Entry| entry.name == which || entry.place.to_string() == which;
+        let entry = self.entries.iter().find(is_it).ok_or_else(|| Unfit::Unknown(which.to_string()))?;
+        entry.link.map(|link| (entry, link)).ok_or_else(|| Unfit::NoCard(entry.name.clone()))
+    }
+
     fn find(&mut self, name: &str) -> Option<&mut Entry> {
         self.entries.iter_mut().find(|entry| entry.name == name)
     }
 }
+
+/// Where the next card fails, for tests.
+#[cfg(feature = "app-faults")]
+pub static FAILS: drivers_api::failing::Plan = drivers_api::failing::Plan::new();
 
 static REGISTRY: SpinLock<Registry> = SpinLock::new(Registry::EMPTY);
 
@@ -150,6 +198,35 @@ fn told(link: &LinkInfo) -> String {
 /// All devices that have a driver.
 pub fn list() -> Vec<Found> {
     REGISTRY.lock().entries.iter().map(Entry::found).collect()
+}
+
+/// A card that a network has, by name or place: its name, its link, and which network.
+pub fn active(which: &str) -> Result<(String, LinkInfo, Network), Unfit> {
+    let registry = REGISTRY.lock();
+    let (entry, link) = registry.card(which)?;
+    let network = entry.owner.network().filter(|_| entry.state == State::Active);
+    let network = network.ok_or_else(|| Unfit::NotActive(entry.name.clone(), entry.state))?;
+    Ok((entry.name.clone(), link, network))
+}
+
+/// A card that no network has, by name or place, else the first: its name and link.
+pub fn idle(which: Option<&str>) -> Result<(String, LinkInfo), Unfit> {
+    let registry = REGISTRY.lock();
+    let is_idle = |entry: &Entry| entry.state == State::Idle && entry.card.is_some();
+    let Some(which) = which else {
+        let next = registry.entries.iter().find(|entry| is_idle(entry));
+        return next.and_then(|entry| Some((entry.name.clone(), entry.link?))).ok_or(Unfit::NoneIdle);
+    };
+    let (entry, link) = registry.card(which)?;
+    if !is_idle(entry) {
+        return Err(Unfit::NotIdle(entry.name.clone(), entry.state));
+    }
+    Ok((entry.name.clone(), link))
+}
+
+/// Whether a network has a card.
+pub fn has_card(network: Network) -> bool {
+    REGISTRY.lock().entries.iter().any(|entry| entry.owner.network() == Some(network))
 }
 
 /// Takes in a disk that nobody uses; its name.
@@ -163,6 +240,7 @@ pub fn admit_disk(place: Place, driver: &'static str, what: String) -> String {
         what,
         interrupt: None,
         owner: Owner::default(),
+        link: None,
         card: None,
     })
 }
@@ -186,6 +264,8 @@ pub fn keep_interrupt(name: &str, interrupt: Irq) {
 /// Takes in a card that no network has; its name. It may be running: [`rest`] quiesces it.
 pub fn admit(card: Attached<dyn NetDevice>, owner: Owner) -> String {
     let Attached { device, place, interrupt } = card;
+    #[cfg(feature = "app-faults")]
+    let device: Box<dyn NetDevice> = Box::new(drivers_api::failing::FailingNet::new(device, &FAILS));
     admit_as(Class::Network, |name| {
         let mut entry = Entry {
             name,
@@ -196,6 +276,7 @@ pub fn admit(card: Attached<dyn NetDevice>, owner: Owner) -> String {
             what: String::new(),
             interrupt: Some(interrupt),
             owner,
+            link: None,
             card: None,
         };
         entry.become_idle(device);
@@ -222,6 +303,7 @@ pub fn activate(name: &str, network: Network, link: &LinkInfo) {
     entry.state = State::Active;
     entry.user = Some(format!("{network} network"));
     entry.what = format!("{}, {network} network", told(link));
+    entry.link = Some(*link);
     entry.owner.set(Some(network));
     drop(registry);
     // It may have interrupted before.

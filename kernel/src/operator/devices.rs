@@ -1,6 +1,6 @@
 //! The devices, as an operator sees them.
 
-use crate::devices::Found;
+use crate::devices::registry::{self, Found};
 use alloc::format;
 use alloc::string::String;
 use serde::Serialize;
@@ -13,7 +13,7 @@ pub struct Devices {
 
 /// As they are.
 pub fn list() -> Devices {
-    Devices { devices: crate::devices::list() }
+    Devices { devices: registry::list() }
 }
 
 /// A line each.

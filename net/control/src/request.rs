@@ -63,7 +63,20 @@ pub const VERBS: &[(&str, &str, Role, &str)] = &[
     ("job list", "", Role::Observe, "what runs in the background"),
     ("job watch", "ID", Role::Observe, "a job's progress and results, until its end"),
     ("job cancel", "ID", Role::Operate, "end a job"),
-    ("device list", "", Role::Observe, "devices and their drivers"),
+    ("device list", "", Role::Observe, "devices, where they are, and who has them"),
+    (
+        "device swap",
+        "NAME --to PLACE|NAME|next [--dry-run]",
+        Role::Operate,
+        "put an idle network card in the place of one that a network has, whose connections go on",
+    ),
+    (
+        "device detach",
+        "NAME [--timeout MS]",
+        Role::Operate,
+        "take a network's card away; its connections wait for another",
+    ),
+    ("device attach", "[PLACE|NAME]", Role::Operate, "give an idle network card to a network that has none"),
     ("doctor", "", Role::Observe, "what the machine can do, and what would refuse a switch"),
     ("version", "", Role::Observe, "what runs here"),
 ];
@@ -132,6 +145,17 @@ pub struct ToDisk {
     pub detach: bool,
 }
 
+/// A change of a network's card that is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Swap {
+    /// Name or place of the card that a network has.
+    pub old: String,
+    /// Name or place of the one to come; else the first that is idle.
+    pub new: Option<String>,
+    /// Only tell what would happen.
+    pub dry_run: bool,
+}
+
 /// What is to be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verb {
@@ -194,6 +218,20 @@ pub enum Verb {
     JobCancel(u64),
     /// Tell the devices.
     DeviceList,
+    /// Change a network's card for another.
+    DeviceSwap(Swap),
+    /// Take a network's card away.
+    DeviceDetach {
+        /// Its name or place.
+        device: String,
+        /// How long its network may keep it, a whole number of milliseconds up to [`LONGEST`].
+        timeout: Duration,
+    },
+    /// Give a card to a network that has none.
+    DeviceAttach {
+        /// Its name or place; else the first that is idle.
+        device: Option<String>,
+    },
     /// Tell what the machine can do.
     Doctor,
     /// Tell what runs here.
@@ -243,6 +281,9 @@ impl Verb {
             | Self::Repeat(_)
             | Self::JobCancel(_)
             | Self::Bench(_)
+            | Self::DeviceSwap(_)
+            | Self::DeviceDetach { .. }
+            | Self::DeviceAttach { .. }
             | Self::Checkpoint { .. }
             | Self::CheckpointToDisk(_) => Role::Operate,
             Self::Restore { .. } => Role::Admin,
@@ -469,10 +510,7 @@ impl FromStr for Request {
             Some("checkpoint") => checkpoint(&mut words, json)?,
             Some("restore") => restore(&mut words, json)?,
             Some("job") => job(&mut words)?,
-            Some("device") => match words.word() {
-                None | Some("list") => Verb::DeviceList,
-                Some(other) => return Err(UsageError::Unexpected(other.to_owned())),
-            },
+            Some("device") => device::device(&mut words)?,
             Some("doctor") => Verb::Doctor,
             Some("version") => Verb::Version,
             Some(other) => return Err(UsageError::NoVerb(other.to_owned())),
@@ -484,5 +522,6 @@ impl FromStr for Request {
     }
 }
 
+mod device;
 #[cfg(test)]
 mod tests;

@@ -74,6 +74,9 @@ pub fn requests() -> Vec<Vec<u8>> {
         "events --follow",
         "job watch 12",
         "device list",
+        "device swap net0 --to pci:0000:00:05.0 --dry-run",
+        "device detach net0 --timeout 500",
+        "device attach mmio:0xfeb00e00",
     ];
     lines.iter().map(|line| line.as_bytes().to_vec()).collect()
 }

@@ -81,6 +81,25 @@ fn what_may_be_said() {
         ("job watch 3", Verb::JobWatch(3)),
         ("job cancel 18446744073709551615", Verb::JobCancel(u64::MAX)),
         ("device list", Verb::DeviceList),
+        (
+            "device swap net0 --to pci:0000:00:05.0",
+            Verb::DeviceSwap(Swap {
+                old: "net0".to_owned(),
+                new: Some("pci:0000:00:05.0".to_owned()),
+                dry_run: false,
+            }),
+        ),
+        (
+            "device swap --dry-run --to=next mmio:0xfeb00e00",
+            Verb::DeviceSwap(Swap { old: "mmio:0xfeb00e00".to_owned(), new: None, dry_run: true }),
+        ),
+        ("device detach net1", Verb::DeviceDetach { device: "net1".to_owned(), timeout: DEADLINE }),
+        (
+            "device detach net1 --timeout 60000",
+            Verb::DeviceDetach { device: "net1".to_owned(), timeout: LONGEST },
+        ),
+        ("device attach", Verb::DeviceAttach { device: None }),
+        ("device attach net2", Verb::DeviceAttach { device: Some("net2".to_owned()) }),
         ("doctor", Verb::Doctor),
         ("version", Verb::Version),
     ] {
@@ -175,6 +194,19 @@ fn all_else_is_refused() {
         "job watch x",
         "job start",
         "device list all",
+        "device swap",
+        "device swap net0",
+        "device swap --to net1",
+        "device swap net0 net1 --to net2",
+        "device swap net0 --to",
+        "device swap net/0 --to next",
+        "device swap net0 --to next --dry-run --dry-run",
+        "device detach",
+        "device detach net0 --timeout",
+        "device detach net0 --timeout 60001",
+        "device attach net0 net1",
+        "device attach 012345678901234567890123456789012",
+        "device eject net0",
         "events --follow --follow",
         "log\n",
         "sh -c reboot",
@@ -192,6 +224,8 @@ fn the_help_says_who_may() {
         let line = match *name {
             "mode" => "mode toggle".to_owned(),
             "job watch" | "job cancel" => alloc::format!("{name} 1"),
+            "device swap" => alloc::format!("{name} net0 --to next"),
+            "device detach" => alloc::format!("{name} net0"),
             other => other.to_owned(),
         };
         assert_eq!(verb(&line).role(), *role, "{name}");

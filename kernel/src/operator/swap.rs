@@ -1,0 +1,344 @@
+//! Changes of a network's card, as jobs: another one in its place, none, or one again. How: `kernel/doc/devices.md`.
+
+use super::jobs::{self, Follower, Handle};
+use super::{object, refuse};
+use crate::devices::registry::{self, Unfit};
+use alloc::boxed::Box;
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use control::jobs::{Said, State};
+use control::request::Swap;
+use core::fmt;
+use core::time::Duration;
+use drivers_api::swap::{Failure, Reason, Step};
+use drivers_api::{AbsentNet, LifecycleError, LinkInfo, NetDevice, NetState};
+use machine::journal::EVENTS;
+use machine::thread::Builder;
+use machine::time::Instant;
+use net::ssh::{Caller, Output};
+use net::{Network, StartError};
+use serde::Serialize;
+
+/// The shortest longest packet of a network with IPv6 (RFC 8200, 5).
+const LEAST_MTU: usize = 1280;
+
+/// What a swap goes through, as far as it is told: while the network is held nobody hears of it.
+const STEPS: usize = 4;
+
+/// Why a card was not changed.
+enum Fault {
+    Cancelled,
+    Unfit(Unfit),
+    /// The new card's longest packet, in bytes.
+    Mtu(String, usize),
+    Mode(String),
+    NotHeld(Network),
+    /// A step, why, and how the old card goes on.
+    Step(Step, String, String),
+    Card(String, LifecycleError),
+    Adopt(StartError),
+    /// All networks that run have a card.
+    NoneWithout,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cancelled => f.write_str("cancelled"),
+            Self::Unfit(unfit) => unfit.fmt(f),
+            Self::Mtu(name, mtu) => write!(f, "{name} has an MTU of {mtu}, which is below {LEAST_MTU}"),
+            Self::Mode(why) => f.write_str(why),
+            Self::NotHeld(network) => write!(f, "the {network} network does not let go of its card in time"),
+            Self::Step(step, why, after) => write!(f, "{}: {why}; {after}", step.name()),
+            Self::Card(name, error) => write!(f, "{name}: {error}"),
+            Self::Adopt(error) => error.fmt(f),
+            Self::NoneWithout => f.write_str("no network is without a card"),
+        }
+    }
+}
+
+impl From<Unfit> for Fault {
+    fn from(unfit: Unfit) -> Self {
+        Self::Unfit(unfit)
+    }
+}
+
+/// What has become of a network's card.
+#[derive(Serialize)]
+struct Changed {
+    network: &'static str,
+    /// The card that it had.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    old: Option<String>,
+    /// The card that it has.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    new: Option<String>,
+    /// What it has to adapt to.
+    adapted: Vec<String>,
+    /// How long nothing was sent or received.
+    stopped_ns: u64,
+    #[serde(skip_serializing_if = "core::ops::Not::not")]
+    dry_run: bool,
+}
+
+impl Changed {
+    fn text(&self) -> String {
+        let name = |card: &Option<String>| card.clone().unwrap_or_else(|| "no card".to_string());
+        let (old, new) = (name(&self.old), name(&self.new));
+        let would = if self.dry_run { "would have" } else { "has" };
+        let adapted = self.adapted.iter().map(|what| format!("; {what}")).collect::<String>();
+        let stopped = match self.dry_run {
+            true => String::new(),
+            false => format!("; stopped for {} ns", self.stopped_ns),
+        };
+        format!("the {} network {would} {new} in place of {old}{adapted}{stopped}\n", self.network)
+    }
+}
+
+/// Begins a job and tells of it.
+fn run(
+    caller: &Caller,
+    what: &str,
+    exclusive: bool,
+    json: bool,
+    output: &mut dyn Output,
+    work: impl FnOnce(&Handle) -> Result<Changed, Fault> + Send + 'static,
+) -> u8 {
+    let title = what.to_string();
+    let work = move |handle: &Handle| match work(handle) {
+        Ok(changed) => {
+            let text = changed.text();
+            EVENTS.push("device", format_args!("{title}: {}", text.trim_end()));
+            handle.say(Said::Result { json: object(&changed), text });
+            State::Done
+        }
+        Err(Fault::Cancelled) => State::Cancelled,
+        Err(fault) => {
+            EVENTS.push("device", format_args!("{title}: {fault}"));
+            State::Failed(fault.to_string())
+        }
+    };
+    match jobs::start(caller, what, exclusive, Builder::new("swap"), work) {
+        Ok(job) => jobs::follow(job, Follower::Owner, json, output),
+        Err(why) => refuse(output, json, &why),
+    }
+}
+
+/// Puts another card in the place of one that a network has.
+pub fn swap(caller: &Caller, asked: Swap, json: bool, output: &mut dyn Output) -> u8 {
+    let to = asked.new.as_deref().unwrap_or("next");
+    let dry = if asked.dry_run { " --dry-run" } else { "" };
+    let what = format!("device swap {} --to {to}{dry}", asked.old);
+    run(caller, &what, !asked.dry_run, json, output, move |handle| carry_out(handle, &asked))
+}
+
+fn carry_out(handle: &Handle, asked: &Swap) -> Result<Changed, Fault> {
+    handle.progress(0, STEPS, "check");
+    let (old, before, network) = registry::active(&asked.old)?;
+    let (new, after) = registry::idle(asked.new.as_deref())?;
+    let adapted = compare(&new, &before, &after)?;
+    modes::check().map_err(Fault::Mode)?;
+    let mut changed = Changed {
+        network: network.name(),
+        old: Some(old),
+        new: Some(new),
+        adapted,
+        stopped_ns: 0,
+        dry_run: asked.dry_run,
+    };
+    if asked.dry_run {
+        return Ok(changed);
+    }
+    handle.progress(1, STEPS, "enter guest mode");
+    let entered = modes::enter().map_err(Fault::Mode)?;
+    handle.progress(2, STEPS, "swap");
+    let outcome = exchange(handle, &mut changed, network);
+    handle.progress(3, STEPS, "leave guest mode");
+    if entered && let Err(why) = modes::leave() {
+        handle.say(Said::Remark(format!("the machine stays in guest mode: {why}")));
+    }
+    outcome?;
+    handle.progress(STEPS, STEPS, "done");
+    Ok(changed)
+}
+
+/// What the network has to adapt to.
+fn compare(name: &str, before: &LinkInfo, after: &LinkInfo) -> Result<Vec<String>, Fault> {
+    let mut adapted = Vec::new();
+    if after.mtu < LEAST_MTU {
+        return Err(Fault::Mtu(name.to_string(), after.mtu));
+    }
+    if after.mtu != before.mtu {
+        adapted.push(format!("MTU {} in place of {}", after.mtu, before.mtu));
+    }
+    for (what, before, after) in [
+        ("checksums", before.offloads.tx_checksum, after.offloads.tx_checksum),
+        ("TCP segmentation", before.offloads.tso4, after.offloads.tso4),
+        ("TCP segmentation over IPv6", before.offloads.tso6, after.offloads.tso6),
+    ] {
+        match (before, after) {
+            (true, false) => adapted.push(format!("{what} by software")),
+            (false, true) => adapted.push(format!("{what} by the card")),
+            _ => {}
+        }
+    }
+    Ok(adapted)
+}
+
+/// The swap itself, with the network held.
+fn exchange(handle: &Handle, changed: &mut Changed, network: Network) -> Result<(), Fault> {
+    let (Some(old), Some(new)) = (&changed.old, &changed.new) else { return Err(Fault::NoneWithout) };
+    let card = registry::take(new).ok_or(Unfit::NoneIdle)?;
+    let Some(mut held) = network.hold() else {
+        registry::put_back(new, card);
+        return Err(Fault::NotHeld(network));
+    };
+    let begun = Instant::now();
+    #[cfg(feature = "app-faults")]
+    faults::arm();
+    match drivers_api::swap::swap(&mut held, card, |_| !handle.is_cancelled()) {
+        Ok(gone) => {
+            registry::activate(new, network, &held.device().link());
+            drop(held);
+            changed.stopped_ns = Instant::now().as_nanos() - begun.as_nanos();
+            registry::put_back(old, gone);
+            Ok(())
+        }
+        Err(Failure { step, why, card, lost }) => {
+            let after = match lost {
+                None => format!("{old} serves on"),
+                Some(error) => {
+                    // It stays in the list, as one that has failed.
+                    let absent = Box::new(AbsentNet(held.device().link()));
+                    if let Ok(mut gone) = held.replace(absent) {
+                        gone.halt();
+                    }
+                    registry::lose(old);
+                    format!("{old} does not serve again: {error}; the {network} network has no card")
+                }
+            };
+            drop(held);
+            registry::put_back(new, card);
+            match why {
+                Reason::Cancelled if lost.is_none() => Err(Fault::Cancelled),
+                why => Err(Fault::Step(step, why.to_string(), after)),
+            }
+        }
+    }
+}
+
+/// Takes a network's card away.
+pub fn detach(caller: &Caller, device: String, timeout: Duration, json: bool, output: &mut dyn Output) -> u8 {
+    let what = format!("device detach {device}");
+    run(caller, &what, true, json, output, move |_| {
+        let (old, _, network) = registry::active(&device)?;
+        let deadline = Instant::now().saturating_add(timeout);
+        let mut held = network.hold_until(deadline).ok_or(Fault::NotHeld(network))?;
+        held.device().quiesce().map_err(|error| Fault::Card(old.clone(), error))?;
+        let absent = Box::new(AbsentNet(held.device().link()));
+        let card = held.replace(absent).map_err(|(error, _)| Fault::Adopt(error))?;
+        drop(held);
+        registry::put_back(&old, card);
+        let (network, old) = (network.name(), Some(old));
+        Ok(Changed { network, old, new: None, adapted: Vec::new(), stopped_ns: 0, dry_run: false })
+    })
+}
+
+/// Gives a card to a network that has none.
+pub fn attach(caller: &Caller, device: Option<String>, json: bool, output: &mut dyn Output) -> u8 {
+    let what = format!("device attach {}", device.as_deref().unwrap_or_default());
+    run(caller, what.trim_end(), true, json, output, move |_| {
+        let without = |network: &Network| network.is_running() && !registry::has_card(*network);
+        let network = Network::ALL.into_iter().find(without).ok_or(Fault::NoneWithout)?;
+        let (new, after) = registry::idle(device.as_deref())?;
+        let mut card = registry::take(&new).ok_or(Unfit::NoneIdle)?;
+        let mut held = network.hold().ok_or(Fault::NotHeld(network))?;
+        let before = held.device().link();
+        let adapted = match compare(&new, &before, &after) {
+            Ok(adapted) => adapted,
+            Err(fault) => {
+                registry::put_back(&new, card);
+                return Err(fault);
+            }
+        };
+        if let Err(error) = take_over(&mut *card, &before) {
+            registry::put_back(&new, card);
+            return Err(Fault::Card(new, error));
+        }
+        let link = card.link();
+        match held.replace(card) {
+            Ok(_absent) => registry::activate(&new, network, &link),
+            Err((error, card)) => {
+                registry::put_back(&new, card);
+                return Err(Fault::Adopt(error));
+            }
+        }
+        let network = network.name();
+        Ok(Changed { network, old: None, new: Some(new), adapted, stopped_ns: 0, dry_run: false })
+    })
+}
+
+/// Serves in the place of a card that is gone.
+fn take_over(card: &mut dyn NetDevice, before: &LinkInfo) -> Result<(), LifecycleError> {
+    card.import(&NetState::of(before).encode())?;
+    card.resume()
+}
+
+#[cfg(feature = "vmm")]
+mod modes {
+    use alloc::string::{String, ToString};
+    use control::request::LONGEST;
+    use mode::bare::{monitor, request};
+    use mode::{Outcome, Phase};
+
+    /// Whether there is a VMM.
+    pub fn check() -> Result<(), String> {
+        monitor().map(drop).map_err(|error| error.to_string())
+    }
+
+    /// Guest mode; whether the machine was native.
+    pub fn enter() -> Result<bool, String> {
+        let entered = request(Some(Phase::Guest), LONGEST).map_err(|error| error.to_string())?;
+        Ok(entered == Outcome::Switched)
+    }
+
+    pub fn leave() -> Result<(), String> {
+        request(Some(Phase::Native), LONGEST).map(drop).map_err(|error| error.to_string())
+    }
+}
+
+#[cfg(not(feature = "vmm"))]
+mod modes {
+    use alloc::string::{String, ToString};
+
+    pub fn check() -> Result<(), String> {
+        Err("the VMM was left out of this image".to_string())
+    }
+
+    pub fn enter() -> Result<bool, String> {
+        Ok(false)
+    }
+
+    pub fn leave() -> Result<(), String> {
+        Ok(())
+    }
+}
+
+/// Swaps that fail on purpose: `swap.fail=quiesce,import` has the first one fail at the one step, and the second at the other.
+#[cfg(feature = "app-faults")]
+mod faults {
+    use crate::devices::registry::FAILS;
+    use core::sync::atomic::{AtomicUsize, Ordering};
+    use drivers_api::swap::Step;
+
+    static SWAPS: AtomicUsize = AtomicUsize::new(0);
+
+    /// Has the next step fail whose turn it is.
+    pub fn arm() {
+        let number = SWAPS.fetch_add(1, Ordering::Relaxed);
+        let setting = machine::bootinfo::setting(machine::start::command_line(), "swap.fail");
+        let name = setting.and_then(|steps| steps.split(',').nth(number));
+        FAILS.fail_at(name.and_then(|name| Step::ALL.into_iter().find(|step| step.name() == name)));
+    }
+}

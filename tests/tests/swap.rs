@@ -1,0 +1,216 @@
+//! The card of a network is changed for another while clients are served: they do not notice, or no more than a lost packet. Both cards are on
+//! one bridge. The tests run themselves again in a network namespace of their own.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+
+use image_builder::machine::Builder;
+use image_builder::{Machine, Nic};
+use serde_json::Value;
+use tests::guest::{self, Guest, PATIENCE, skip, wait_until};
+use tests::noise::Noise;
+use tests::operator::{DONE, FAILED, Operator, REFUSED};
+use tests::{load, namespace, soaks};
+
+const HOST: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 1);
+const GUEST: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 2);
+/// Where swaps can be made to fail.
+const APPS: &str = "kv,web,stream,faults";
+
+/// Runs a test in a namespace with a bridge and two tap devices.
+fn on_a_bridge(name: &str, test: impl FnOnce()) {
+    // Outside, where there may be a network for what a build has to fetch.
+    guest::image(APPS);
+    if !namespace::inside() {
+        match namespace::again(&["--exact", name, "--nocapture"].map(String::from)) {
+            Ok(status) => assert!(status.success(), "{status}"),
+            Err(error @ namespace::NamespaceError::Refused(_)) => skip("network cards on a bridge", &error),
+            Err(error) => panic!("{error}"),
+        }
+        return;
+    }
+    namespace::set_up().unwrap();
+    namespace::bridge(HOST, &["tap0", "tap1"]).unwrap();
+    test();
+}
+
+/// A machine with two cards, of which the first serves.
+fn machine(first: Nic, second: &str) -> Builder {
+    let device = format!("{second},netdev=second,mac=52:54:00:71:73:09");
+    let words = ["-netdev", "tap,id=second,ifname=tap1,script=no,downscript=no", "-device", &device];
+    let builder = Machine::builder().elf(&guest::image(APPS)).nic(first).tap("tap0");
+    let builder = builder.append(&format!("ip={GUEST}/24,gw={HOST}"));
+    words.iter().fold(builder, |builder, word| builder.qemu_arg(word))
+}
+
+fn devices(operator: &Operator) -> Vec<Value> {
+    let (status, body) = operator.ask("device list");
+    assert_eq!(status, DONE, "{body}");
+    body["devices"].as_array().unwrap().clone()
+}
+
+/// The card with this state.
+fn card(operator: &Operator, state: &str) -> Value {
+    let mut cards =
+        devices(operator).into_iter().filter(|device| device["name"].as_str().unwrap().starts_with("net"));
+    cards.find(|card| card["state"] == state).unwrap_or_else(|| panic!("no card is {state}"))
+}
+
+fn name(card: &Value) -> &str {
+    card["name"].as_str().unwrap()
+}
+
+/// Puts the idle card in the place of the active one.
+fn swap(operator: &Operator) -> Value {
+    let (old, new) = (card(operator, "active"), card(operator, "idle"));
+    let (status, body) =
+        operator.ask(&format!("device swap {} --to {}", name(&old), new["place"].as_str().unwrap()));
+    assert_eq!(status, DONE, "{body}");
+    assert_eq!((&body["old"], &body["new"]), (&old["name"], &new["name"]), "{body}");
+    assert_eq!(card(operator, "active")["name"], new["name"]);
+    assert_eq!(operator.status()["mode"], "native");
+    body
+}
+
+/// Has what is sent come back, until it is to end: not a byte may be another.
+fn echo(mut stream: TcpStream, is_over: &AtomicBool, rounds: &AtomicU64) {
+    let mut noise = Noise::new(7);
+    while !is_over.load(Ordering::Relaxed) {
+        let sent = noise.bytes(32 * 1024);
+        let mut back = vec![0; sent.len()];
+        thread::scope(|scope| {
+            let mut writer = stream.try_clone().unwrap();
+            scope.spawn(move || writer.write_all(&sent).map(|()| sent).unwrap()).join().map(|sent| {
+                stream.read_exact(&mut back).unwrap();
+                assert!(sent == back, "bytes have changed on the way");
+            })
+        })
+        .unwrap();
+        rounds.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+fn under_load(builder: Builder) {
+    let guest = Guest::serving(builder);
+    let operator = Operator::of(&guest);
+    // What is allocated once is there.
+    swap(&operator);
+    swap(&operator);
+    let before = operator.heap();
+    let (is_over, rounds) = (AtomicBool::new(false), AtomicU64::new(0));
+    let mut stops = Vec::new();
+    thread::scope(|scope| {
+        let echoes = scope.spawn(|| echo(guest.connect("echo"), &is_over, &rounds));
+        let store = scope.spawn(|| {
+            while !is_over.load(Ordering::Relaxed) {
+                load::redis_benchmark(guest.at("kv"), PATIENCE, &["-t", "set,get", "-n", "2000", "-c", "10"])
+                    .unwrap();
+            }
+        });
+        for _ in 0..if soaks() { 100 } else { 20 } {
+            let so_far = rounds.load(Ordering::Relaxed);
+            wait_until("bytes to go on", || echoes.is_finished() || rounds.load(Ordering::Relaxed) > so_far);
+            stops.push(swap(&operator)["stopped_ns"].as_u64().unwrap());
+        }
+        is_over.store(true, Ordering::Relaxed);
+        echoes.join().unwrap();
+        store.join().unwrap();
+    });
+    stops.sort_unstable();
+    println!("stopped for {} ns (median), {} ns at most", stops[stops.len() / 2], stops[stops.len() - 1]);
+    operator.wait_for_heap(before);
+    guest.assert_well();
+}
+
+#[test]
+fn virtio_and_e1000e_take_turns() {
+    on_a_bridge("virtio_and_e1000e_take_turns", || under_load(machine(Nic::Virtio, "e1000e").cpus(4)));
+}
+
+#[test]
+fn virtio_and_e1000_take_turns() {
+    on_a_bridge("virtio_and_e1000_take_turns", || under_load(machine(Nic::Virtio, "e1000").cpus(1)));
+}
+
+#[test]
+fn e1000_and_e1000e_take_turns() {
+    on_a_bridge("e1000_and_e1000e_take_turns", || under_load(machine(Nic::E1000, "e1000e").cpus(1)));
+}
+
+#[test]
+fn a_step_that_fails_is_undone() {
+    on_a_bridge("a_step_that_fails_is_undone", || {
+        let steps = ["quiesce", "export", "import", "resume", "connect", "replace"];
+        let setting = format!("swap.fail={}", steps.join(","));
+        let guest = Guest::serving(machine(Nic::Virtio, "e1000e").append(&setting).cpus(1));
+        let operator = Operator::of(&guest);
+        let mut client = guest.connect("kv");
+        let mut is_answered = || {
+            client.write_all(b"PING\r\n").unwrap();
+            let mut answer = [0; 7];
+            client.read_exact(&mut answer).unwrap();
+            assert_eq!(&answer, b"+PONG\r\n");
+        };
+        is_answered();
+        for step in steps {
+            let before = devices(&operator);
+            let told = operator.tell("device swap net0 --to next");
+            let why = format!("{step}: ");
+            assert!(told.status == FAILED && told.err.contains(&why), "{told:?}");
+            assert!(told.err.contains("net0 serves on"), "{told:?}");
+            let state = |devices: &[Value]| -> Vec<Value> {
+                devices.iter().map(|each| each["state"].clone()).collect()
+            };
+            assert_eq!(state(&devices(&operator)), state(&before), "{step}");
+            assert_eq!(operator.status()["mode"], "native");
+            is_answered();
+        }
+        swap(&operator);
+        is_answered();
+        let events = operator.tell("events").out;
+        assert!(events.contains("serves on") && events.contains("net1 in place of net0"), "{events}");
+        guest.assert_well();
+    });
+}
+
+#[test]
+fn what_is_refused_changes_nothing() {
+    on_a_bridge("what_is_refused_changes_nothing", || {
+        let guest = Guest::serving(machine(Nic::Virtio, "e1000").cpus(1));
+        let operator = Operator::of(&guest);
+        let (before, generation) = (devices(&operator), operator.status()["generation"].clone());
+        let (status, body) = operator.ask("device swap net0 --to next --dry-run");
+        assert_eq!(
+            (status, &body["dry_run"], &body["new"]),
+            (DONE, &Value::from(true), &Value::from("net1")),
+            "{body}"
+        );
+        assert!(
+            body["adapted"].as_array().unwrap().contains(&Value::from("checksums by software")),
+            "{body}"
+        );
+        assert_eq!(operator.status()["generation"], generation);
+        for (line, why) in [
+            ("device swap net7 --to next", "there is no device net7"),
+            ("device swap net1 --to net0", "net1 is idle: no network has it"),
+            ("device swap net0 --to net0", "net0 is active: only an idle card can be used"),
+            ("device swap net0 --to pci:0000:00:1f.7", "there is no device pci:0000:00:1f.7"),
+            ("device attach", "no network is without a card"),
+            ("device detach net1", "net1 is idle: no network has it"),
+        ] {
+            let (status, body) = operator.ask(line);
+            assert!(status == FAILED && body["error"].as_str().unwrap().contains(why), "{line}: {body}");
+        }
+        assert_eq!(devices(&operator), before);
+        // While another job changes the state.
+        let (status, begun) = operator.ask("bench --detach");
+        assert_eq!(status, DONE, "{begun}");
+        let (status, body) = operator.ask("device swap net0 --to next");
+        let busy = format!("busy: job {}", begun["job"]);
+        assert_eq!((status, body["error"].as_str()), (REFUSED, Some(busy.as_str())));
+        assert_eq!(devices(&operator), before);
+    });
+}
