@@ -7,12 +7,14 @@ use std::net::{Ipv4Addr, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
+use control::checkpoints::RESTORED;
 use image_builder::machine::Builder;
 use image_builder::{Machine, Nic};
 use serde_json::Value;
 use tests::guest::{self, Guest, PATIENCE, skip, wait_until};
 use tests::noise::Noise;
 use tests::operator::{DONE, FAILED, Operator, REFUSED};
+use tests::remote::{self, Place};
 use tests::{load, namespace, soaks};
 
 const HOST: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 1);
@@ -93,6 +95,14 @@ fn echo(mut stream: TcpStream, is_over: &AtomicBool, rounds: &AtomicU64) {
     }
 }
 
+/// Asks for a sign of life on a connection that stays.
+fn ping(client: &mut TcpStream) {
+    client.write_all(b"PING\r\n").unwrap();
+    let mut answer = [0; 7];
+    client.read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"+PONG\r\n");
+}
+
 fn under_load(builder: Builder) {
     let guest = Guest::serving(builder);
     let operator = Operator::of(&guest);
@@ -148,13 +158,7 @@ fn a_step_that_fails_is_undone() {
         let guest = Guest::serving(machine(Nic::Virtio, "e1000e").append(&setting).cpus(1));
         let operator = Operator::of(&guest);
         let mut client = guest.connect("kv");
-        let mut is_answered = || {
-            client.write_all(b"PING\r\n").unwrap();
-            let mut answer = [0; 7];
-            client.read_exact(&mut answer).unwrap();
-            assert_eq!(&answer, b"+PONG\r\n");
-        };
-        is_answered();
+        ping(&mut client);
         for step in steps {
             let before = devices(&operator);
             let told = operator.tell("device swap net0 --to next");
@@ -166,12 +170,75 @@ fn a_step_that_fails_is_undone() {
             };
             assert_eq!(state(&devices(&operator)), state(&before), "{step}");
             assert_eq!(operator.status()["mode"], "native");
-            is_answered();
+            ping(&mut client);
         }
         swap(&operator);
-        is_answered();
+        ping(&mut client);
         let events = operator.tell("events").out;
         assert!(events.contains("serves on") && events.contains("net1 in place of net0"), "{events}");
+        guest.assert_well();
+    });
+}
+
+/// The operators have the second card.
+#[test]
+fn connections_wait_for_a_card() {
+    const CONTROL: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 3);
+    on_a_bridge("connections_wait_for_a_card", || {
+        let setting = format!("control.nic=net1 control.ip={CONTROL}/24");
+        let guest = Guest::serving(machine(Nic::E1000e, "e1000e").append(&setting).cpus(2));
+        let operator = Operator::at((CONTROL, 22).into());
+        let mut client = guest.connect("kv");
+        ping(&mut client);
+        let (status, body) = operator.ask("device detach net0 --timeout 5000");
+        assert_eq!(
+            (status, &body["old"], &body["network"]),
+            (DONE, &"net0".into(), &"main".into()),
+            "{body}"
+        );
+        assert_eq!(name(&card(&operator, "idle")), "net0");
+        let (status, body) = operator.ask("device swap net0 --to net1");
+        assert!(
+            status == FAILED && body["error"] == "job 2 failed: net0 is idle: no network has it",
+            "{body}"
+        );
+        // It is on its way until there is a card.
+        client.write_all(b"PING\r\n").unwrap();
+        let (status, body) = operator.ask("device attach");
+        assert_eq!(
+            (status, &body["new"], &body["network"]),
+            (DONE, &"net0".into(), &"main".into()),
+            "{body}"
+        );
+        let mut answer = [0; 7];
+        client.read_exact(&mut answer).unwrap();
+        assert_eq!(&answer, b"+PONG\r\n");
+        ping(&mut client);
+        assert_eq!(devices(&operator).iter().filter(|device| device["state"] == "active").count(), 2);
+    });
+}
+
+/// A system that was frozen on its second card goes on with the first, and can swap.
+#[test]
+fn a_restored_system_finds_its_cards_anew() {
+    on_a_bridge("a_restored_system_finds_its_cards_anew", || {
+        let guest = Guest::serving(machine(Nic::Virtio, "e1000e").cpus(2));
+        let operator = Operator::of(&guest);
+        swap(&operator);
+        assert_eq!(guest.redis_cli(&["SET", "card", "second"]), "OK");
+        let place = Place::new("swapped");
+        let (status, said) = remote::checkpoint(&guest, "checkpoint", &place.0);
+        assert_eq!(status, Some(0), "{said}");
+        assert_eq!(guest.redis_cli(&["SET", "card", "later"]), "OK");
+        drop(operator);
+        let (status, said) = remote::restore(&guest, &place.0);
+        assert_eq!(status, Some(0), "{said}");
+        guest.wait_for_line(RESTORED, PATIENCE).unwrap();
+        assert_eq!(guest.redis_cli(&["GET", "card"]), "second");
+        let operator = Operator::of(&guest);
+        assert_eq!((name(&card(&operator, "active")), name(&card(&operator, "idle"))), ("net0", "net1"));
+        swap(&operator);
+        swap(&operator);
         guest.assert_well();
     });
 }
