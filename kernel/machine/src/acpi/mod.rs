@@ -5,7 +5,7 @@
 mod aml;
 mod madt;
 
-pub use aml::{VirtioMmio, virtio_mmio};
+pub use aml::{SlotBus, VirtioMmio, slot_buses, virtio_mmio};
 pub use madt::{CpuEntry, IoApicEntry, MadtInfo, Override};
 
 use crate::bootinfo::Reader;
@@ -57,8 +57,25 @@ pub struct Fadt {
     pub reset: Option<(u16, u8)>,
     /// I/O port of the power-management timer.
     pub pm_timer: Option<u16>,
-    /// Global system interrupt of ACPI events.
+    /// ISA interrupt of ACPI events.
     pub sci: u16,
+    /// I/O port that hands the events over from firmware, and the value for that; `None` where firmware never had them.
+    pub enable: Option<(u16, u8)>,
+    /// Registers of the fixed events: status, then enable, half of the block each.
+    pub pm1_event: Option<Block>,
+    /// Control register of the fixed hardware.
+    pub pm1_control: Option<Block>,
+    /// Registers of the general-purpose events 0 and following, divided as those of the fixed ones.
+    pub gpe0: Option<Block>,
+}
+
+/// A block of registers in I/O space.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Block {
+    /// First port.
+    pub port: u16,
+    /// Number of ports.
+    pub length: u8,
 }
 
 /// What was found.
@@ -76,6 +93,8 @@ pub struct Acpi {
     pub fadt: Option<Fadt>,
     /// virtio devices that are described instead of enumerated.
     pub virtio_mmio: List<VirtioMmio, 32>,
+    /// Buses whose slots ACPI tells of.
+    pub slot_buses: List<SlotBus, 64>,
 }
 
 /// Why there are no tables.
@@ -138,6 +157,7 @@ pub fn read(reader: &impl Reader, rsdp: u64) -> Result<Acpi, AcpiError> {
         ecam: List::new(Ecam { base: 0, segment: 0, buses: (0, 0) }),
         fadt: None,
         virtio_mmio: List::new(VirtioMmio { base: 0, length: 0, gsi: 0 }),
+        slot_buses: List::new(SlotBus { bridge: None, selector: 0 }),
     };
     for bytes in root[36..].chunks_exact(entry).take(MAX_TABLES) {
         let mut wide = [0; 8];
@@ -148,9 +168,7 @@ pub fn read(reader: &impl Reader, rsdp: u64) -> Result<Acpi, AcpiError> {
             b"HPET" if acpi.hpet.is_none() => acpi.hpet = long_at(found, 44).filter(|&base| base != 0),
             b"MCFG" => read_mcfg(found, &mut acpi.ecam),
             b"FACP" if acpi.fadt.is_none() => read_fadt(reader, found, &mut acpi),
-            b"SSDT" => {
-                virtio_mmio(&found[36..]).as_slice().iter().for_each(|&device| acpi.virtio_mmio.push(device))
-            }
+            b"SSDT" => read_aml(&found[36..], &mut acpi),
             _ => {}
         }
     }
@@ -172,7 +190,16 @@ fn read_fadt(reader: &impl Reader, bytes: &[u8], acpi: &mut Acpi) {
         sci: bytes.get(46..48).map_or(9, |sci| u16::from_le_bytes([sci[0], sci[1]])),
         ..Fadt::default()
     };
-    fadt.pm_timer = word_at(bytes, 76).and_then(|port| u16::try_from(port).ok()).filter(|&port| port != 0);
+    let port = |at| word_at(bytes, at).and_then(|port| u16::try_from(port).ok()).filter(|&port| port != 0);
+    fadt.pm_timer = port(76);
+    fadt.enable = port(48).zip(bytes.get(52).copied()).filter(|&(_, value)| value != 0);
+    let block = |at, length: usize| {
+        let length = bytes.get(length).copied().filter(|&length| length != 0)?;
+        port(at).map(|port| Block { port, length })
+    };
+    fadt.pm1_event = block(56, 88);
+    fadt.pm1_control = block(64, 89);
+    fadt.gpe0 = block(80, 92);
     // RESET_REG counts if the flag (bit 10) says so and it lies in I/O space (1).
     if word_at(bytes, 112).is_some_and(|flags| flags & 1 << 10 != 0) && bytes.get(116) == Some(&1) {
         let port = long_at(bytes, 120).and_then(|port| u16::try_from(port).ok());
@@ -181,9 +208,14 @@ fn read_fadt(reader: &impl Reader, bytes: &[u8], acpi: &mut Acpi) {
     let new = long_at(bytes, 140).filter(|&address| address != 0);
     let dsdt = new.or_else(|| word_at(bytes, 40).map(u64::from));
     if let Some(dsdt) = dsdt.and_then(|address| table(reader, address)) {
-        virtio_mmio(&dsdt[36..]).as_slice().iter().for_each(|&device| acpi.virtio_mmio.push(device));
+        read_aml(&dsdt[36..], acpi);
     }
     acpi.fadt = Some(fadt);
+}
+
+fn read_aml(aml: &[u8], acpi: &mut Acpi) {
+    virtio_mmio(aml).as_slice().iter().for_each(|&device| acpi.virtio_mmio.push(device));
+    slot_buses(aml).as_slice().iter().for_each(|&bus| acpi.slot_buses.push(bus));
 }
 
 #[cfg(test)]

@@ -60,6 +60,12 @@ fn memory() -> Fake {
     let mut fadt = vec![0; 244 - 36];
     fadt[40 - 36..44 - 36].copy_from_slice(&0x3000u32.to_le_bytes());
     fadt[46 - 36] = 9;
+    for (at, word) in [(48, 0xb2u32), (56, 0x600), (64, 0x604), (80, 0x620)] {
+        fadt[at - 36..at - 32].copy_from_slice(&word.to_le_bytes());
+    }
+    for (at, byte) in [(52, 2), (88, 4), (89, 2), (92, 16)] {
+        fadt[at - 36] = byte;
+    }
     fadt[112 - 36..116 - 36].copy_from_slice(&(1u32 << 10).to_le_bytes());
     fadt[116 - 36] = 1;
     fadt[120 - 36..122 - 36].copy_from_slice(&0xcf9u16.to_le_bytes());
@@ -88,7 +94,12 @@ fn everything_is_found_from_the_bios_area() {
     assert_eq!(madt.io_apics().next(), Some(&IoApicEntry { address: 0xfec0_0000, gsi_base: 0 }));
     assert_eq!(madt.overrides().next(), Some(&Override { source: 0, gsi: 2, flags: 5 }));
     assert_eq!(acpi.ecam.as_slice(), [Ecam { base: 0xb000_0000, segment: 0, buses: (0, 255) }]);
-    assert_eq!(acpi.fadt.unwrap().reset, Some((0xcf9, 6)));
+    let fadt = acpi.fadt.unwrap();
+    assert_eq!(fadt.reset, Some((0xcf9, 6)));
+    assert_eq!((fadt.sci, fadt.enable, fadt.pm_timer), (9, Some((0xb2, 2)), None));
+    assert_eq!(fadt.pm1_event, Some(Block { port: 0x600, length: 4 }));
+    assert_eq!(fadt.pm1_control, Some(Block { port: 0x604, length: 2 }));
+    assert_eq!(fadt.gpe0, Some(Block { port: 0x620, length: 16 }));
     assert_eq!(
         acpi.virtio_mmio.as_slice(),
         [
@@ -96,6 +107,18 @@ fn everything_is_found_from_the_bios_area() {
             VirtioMmio { base: 0xfeb0_0200, length: 512, gsi: 17 }
         ]
     );
+}
+
+#[test]
+fn buses_that_acpi_tells_of_are_numbered() {
+    // The first bus; bridges at 00:02.0 and 00:03.1; a number that is none.
+    let aml = b"\x10PCI0\x08BSEL\x00..S10_\x08_ADR\x0c\x00\x00\x02\x00\x08BSEL\x0a\x02..\x08_ADR\x0c\x01\x00\x03\x00\x08BSEL\x01..\x08BSEL\x0d3\x00";
+    let found: Vec<_> = slot_buses(aml).as_slice().iter().map(|bus| (bus.bridge, bus.selector)).collect();
+    assert_eq!(found, [(None, 0), (Some(0x2_0000), 2), (Some(0x3_0001), 1)]);
+    // Cut short at any place.
+    for length in 0..aml.len() {
+        assert!(slot_buses(&aml[..length]).as_slice().len() <= 3);
+    }
 }
 
 #[test]
@@ -126,6 +149,7 @@ proptest! {
         }
         let _ = read(&memory, 0xf_0010);
         let _ = virtio_mmio(&noise);
+        let _ = slot_buses(&noise);
         let _ = madt::read(&noise);
     }
 }
