@@ -13,6 +13,7 @@ pub mod e1000;
 pub mod entropy;
 #[cfg(test)]
 mod fake;
+pub mod hotplug;
 pub mod mmio;
 pub mod nvme;
 pub mod pci;

@@ -5,12 +5,19 @@ use crate::mmio::Registers;
 use machine::io;
 use machine::sync::SpinLock;
 
-/// Reads and writes 32-bit registers of configuration space.
+/// Reads and writes registers of configuration space.
 pub trait ConfigSpace: Send + Sync {
     /// The register at `offset`, which is rounded down to a multiple of 4; all ones where nothing answers.
     fn read(&self, address: Address, offset: u16) -> u32;
     /// Writes it.
     fn write(&self, address: Address, offset: u16, value: u32);
+    /// Writes the 16-bit register at `offset`, which is rounded down to a multiple of 2, and not its neighbour: where that clears bits
+    /// that are written as ones, or takes a write for a command, what was read must not be written back.
+    fn write_half(&self, address: Address, offset: u16, value: u16);
+    /// The 16-bit register at `offset`, rounded as by [`write_half`](Self::write_half).
+    fn read_half(&self, address: Address, offset: u16) -> u16 {
+        (self.read(address, offset) >> (8 * (offset & 2))) as u16
+    }
 }
 
 /// The ports CF8h and CFCh (PCI 3.0, 3.2.2.3.2): the first 256 bytes of each function.
@@ -57,6 +64,18 @@ impl ConfigSpace for Ports {
             io::outl(0xcfc, value);
         }
     }
+
+    fn write_half(&self, address: Address, offset: u16, value: u16) {
+        if offset > 0xff {
+            return;
+        }
+        let _guard = self.0.lock();
+        // SAFETY: as for `read`.
+        unsafe {
+            io::outl(0xcf8, Self::select(address, offset));
+            io::outw(0xcfc + (offset & 2), value);
+        }
+    }
 }
 
 /// Memory-mapped configuration space (PCI Express 5.0, 7.2.2).
@@ -90,6 +109,12 @@ impl ConfigSpace for Ecam {
     fn write(&self, address: Address, offset: u16, value: u32) {
         if let Some(at) = self.offset(address, offset) {
             self.registers.write(at, value);
+        }
+    }
+
+    fn write_half(&self, address: Address, offset: u16, value: u16) {
+        if let Some(at) = self.offset(address, offset) {
+            self.registers.write(at | usize::from(offset & 2), value);
         }
     }
 }

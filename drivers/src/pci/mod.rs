@@ -30,13 +30,14 @@ impl core::fmt::Display for Address {
 }
 
 /// Registers of the common header.
-mod register {
+pub(crate) mod register {
     pub const ID: u16 = 0x00;
     pub const COMMAND: u16 = 0x04;
     pub const CLASS: u16 = 0x08;
     pub const HEADER: u16 = 0x0c;
     pub const BAR0: u16 = 0x10;
     pub const BUSES: u16 = 0x18;
+    pub const MEMORY: u16 = 0x20;
     pub const CAPABILITIES: u16 = 0x34;
     pub const INTERRUPT: u16 = 0x3c;
 }
@@ -90,6 +91,17 @@ impl Function {
         self.class[0] == 6
     }
 
+    /// Whether its header is that of a bridge to another bus (PCI 3.0, 6.1: type 1).
+    pub fn leads_on(&self, space: &dyn ConfigSpace) -> bool {
+        space.read(self.address, register::HEADER) >> 16 & 0x7f == 1
+    }
+
+    /// Whether what answers there is still it.
+    pub fn is_there(&self, space: &dyn ConfigSpace) -> bool {
+        let id = u32::from(self.device) << 16 | u32::from(self.vendor);
+        space.read(self.address, register::ID) == id
+    }
+
     /// Forbids the function's line interrupt, as is due with MSI.
     pub fn disable_line(&self, space: &dyn ConfigSpace) {
         self.command(space, COMMAND_INTX_OFF, 0);
@@ -124,39 +136,47 @@ pub fn enumerate(space: &dyn ConfigSpace) -> Vec<Function> {
     seen[0] = true;
     while let Some(bus) = buses.pop() {
         for device in 0..32 {
-            for function in 0..8 {
-                let address = Address { bus, device, function };
-                let id = space.read(address, register::ID);
-                if id as u16 == 0xffff || id == 0 {
-                    if function == 0 {
-                        break;
-                    }
-                    continue;
-                }
-                let class = space.read(address, register::CLASS).to_be_bytes();
-                let header = (space.read(address, register::HEADER) >> 16) as u8;
-                let interrupt = space.read(address, register::INTERRUPT).to_le_bytes();
-                found.push(Function {
-                    address,
-                    vendor: id as u16,
-                    device: (id >> 16) as u16,
-                    class: [class[0], class[1], class[2]],
-                    line: interrupt[0],
-                    pin: interrupt[1],
-                });
-                if header & 0x7f == 1 {
-                    let secondary = (space.read(address, register::BUSES) >> 8) as u8;
+            for function in functions_at(space, bus, device) {
+                found.push(function);
+                if function.leads_on(space) {
+                    let secondary = (space.read(function.address, register::BUSES) >> 8) as u8;
                     if !core::mem::replace(&mut seen[secondary as usize], true) {
                         buses.push(secondary);
                     }
-                }
-                if function == 0 && header & 0x80 == 0 {
-                    break;
                 }
             }
         }
     }
     found.sort_by_key(|function| function.address);
+    found
+}
+
+/// The functions of a device that answer.
+pub fn functions_at(space: &dyn ConfigSpace, bus: u8, device: u8) -> Vec<Function> {
+    let mut found = Vec::new();
+    for function in 0..8 {
+        let address = Address { bus, device, function };
+        let id = space.read(address, register::ID);
+        if id as u16 == 0xffff || id == 0 {
+            if function == 0 {
+                break;
+            }
+            continue;
+        }
+        let class = space.read(address, register::CLASS).to_be_bytes();
+        let interrupt = space.read(address, register::INTERRUPT).to_le_bytes();
+        found.push(Function {
+            address,
+            vendor: id as u16,
+            device: (id >> 16) as u16,
+            class: [class[0], class[1], class[2]],
+            line: interrupt[0],
+            pin: interrupt[1],
+        });
+        if function == 0 && space.read(address, register::HEADER) >> 16 & 0x80 == 0 {
+            break;
+        }
+    }
     found
 }
 

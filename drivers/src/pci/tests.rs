@@ -9,7 +9,7 @@ use std::sync::Mutex;
 #[derive(Default)]
 pub(crate) struct FakeSpace {
     registers: Mutex<BTreeMap<(Address, u16), u32>>,
-    sizes: BTreeMap<(Address, u16), u32>,
+    pub(crate) sizes: BTreeMap<(Address, u16), u32>,
     writes: AtomicUsize,
 }
 
@@ -31,10 +31,15 @@ impl ConfigSpace for FakeSpace {
         };
         registers.insert((address, offset), value);
     }
+    fn write_half(&self, address: Address, offset: u16, value: u16) {
+        let shift = 8 * (offset & 2);
+        let kept = self.read(address, offset) & !(0xffff << shift);
+        self.write(address, offset & !3, kept | u32::from(value) << shift);
+    }
 }
 
 impl FakeSpace {
-    fn put(&mut self, address: Address, values: &[(u16, u32)]) {
+    pub(crate) fn put(&mut self, address: Address, values: &[(u16, u32)]) {
         self.registers
             .lock()
             .unwrap()
@@ -42,7 +47,7 @@ impl FakeSpace {
     }
 }
 
-fn at(bus: u8, device: u8, function: u8) -> Address {
+pub(crate) fn at(bus: u8, device: u8, function: u8) -> Address {
     Address { bus, device, function }
 }
 

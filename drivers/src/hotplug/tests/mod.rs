@@ -1,0 +1,3 @@
+mod acpi;
+mod native;
+mod resources;
