@@ -253,6 +253,12 @@ impl Machine {
         lock(&self.control).execute(command, arguments)
     }
 
+    /// Waits for a QMP event that nobody has waited for yet, such as `DEVICE_DELETED`, of the device with this ID.
+    pub fn qmp_event(&self, event: &str, device: &str, patience: Duration) -> Option<Value> {
+        let is_it = |told: &Value| told["event"] == event && told["data"]["device"] == device;
+        lock(&self.control).event(is_it, Instant::now() + patience)
+    }
+
     /// Whether the emulator still runs.
     pub fn is_running(&self) -> bool {
         matches!(self.try_status(), Ok(None))

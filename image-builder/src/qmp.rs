@@ -83,10 +83,18 @@ impl Qmp {
     /// The reason of the machine's `SHUTDOWN` event, waited for until `deadline`: `guest-reset`, `host-signal` and so on
     /// (QEMU's `ShutdownCause`). `None` when the machine ended without one.
     pub fn shutdown_reason(&mut self, deadline: Instant) -> Option<String> {
+        let shutdown = self.event(|event| event["event"] == "SHUTDOWN", deadline)?;
+        let reason = shutdown["data"]["reason"].as_str().map(str::to_owned);
+        // It may be asked for again.
+        self.events.push(shutdown);
+        reason
+    }
+
+    /// The first event of this kind that nobody has waited for yet, waited for until `deadline`.
+    pub fn event(&mut self, is_it: impl Fn(&Value) -> bool, deadline: Instant) -> Option<Value> {
         loop {
-            let shutdown = self.events.iter().find(|event| event["event"] == "SHUTDOWN");
-            if let Some(reason) = shutdown.and_then(|event| event["data"]["reason"].as_str()) {
-                return Some(reason.to_owned());
+            if let Some(place) = self.events.iter().position(&is_it) {
+                return Some(self.events.remove(place));
             }
             let left = deadline.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())?;
             self.stream.set_read_timeout(Some(left)).ok()?;

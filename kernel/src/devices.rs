@@ -1,6 +1,7 @@
 //! Finding the devices and giving them to those who use them.
 
 mod disks;
+mod ports;
 pub mod registry;
 #[cfg(feature = "vmm")]
 mod restored;
@@ -8,6 +9,7 @@ mod restored;
 pub use disks::StateDisk;
 #[cfg(feature = "vmm")]
 pub use disks::checkpoints::{Place, place};
+pub use ports::{Port, list as ports};
 #[cfg(feature = "vmm")]
 pub use restored::{Held, Part};
 
@@ -35,7 +37,7 @@ pub struct ForOperators {
 
 /// Enumerates, starts entropy and networks. Devices that can't be used are named in the log; the system runs without them.
 pub fn start(command_line: &'static str) -> ForOperators {
-    on_bus(|bus| {
+    let found = on_bus(|bus| {
         start_entropy(bus);
         let Cards { cards, operators } = Cards::find(bus, command_line);
         let started: Vec<_> = cards.iter().filter_map(|card| start_network(card, command_line)).collect();
@@ -44,7 +46,9 @@ pub fn start(command_line: &'static str) -> ForOperators {
             other => other,
         };
         ForOperators { network, state: disks::find(bus, command_line) }
-    })
+    });
+    ports::start();
+    found
 }
 
 /// Shows what there is.
@@ -65,20 +69,29 @@ fn on_bus<R>(f: impl FnOnce(&Bus<'_>) -> R) -> R {
     f(&Bus { space: &*space, functions: &functions, lines: &lines, virtio: &virtio })
 }
 
+/// Configuration space in memory, if there is such.
+fn described_space() -> Option<&'static machine::acpi::Ecam> {
+    machine::start::acpi()?.ecam.as_slice().iter().find(|each| each.segment == 0)
+}
+
 fn config_space() -> Box<dyn ConfigSpace> {
-    let ecam =
-        machine::start::acpi().and_then(|acpi| acpi.ecam.as_slice().iter().find(|each| each.segment == 0));
-    match ecam.and_then(|each| Ecam::new(each.base, each.buses.0, each.buses.1)) {
+    match described_space().and_then(|each| Ecam::new(each.base, each.buses.0, each.buses.1)) {
         Some(ecam) => Box::new(ecam),
         None => Box::new(Ports::new()),
     }
 }
 
 /// I/O APIC inputs where a function's line may arrive: the one firmware noted, and those that chipsets since PIIX4 use for
-/// PCI. Listening on one that stays silent costs nothing; AML would name the exact one.
+/// PCI. Listening on one that stays silent costs nothing; AML would name the exact one. Nobody noted one for what was plugged in: then it
+/// may be either of those that firmware chooses from.
 fn lines(function: &Function) -> Vec<u32> {
-    let noted = (function.pin != 0 && function.line < 16).then_some(u32::from(function.line));
-    noted.into_iter().chain(16..24).collect()
+    let noted: &[u32] = match function.line {
+        _ if function.pin == 0 => &[],
+        0 => &[10, 11],
+        line @ 1..16 => &[u32::from(line)],
+        _ => &[],
+    };
+    noted.iter().copied().chain(16..24).collect()
 }
 
 fn start_entropy(bus: &Bus<'_>) {

@@ -27,6 +27,13 @@ impl Control {
         }
     }
 
+    pub(super) fn event(&mut self, is_it: impl Fn(&Value) -> bool, deadline: Instant) -> Option<Value> {
+        match self {
+            Self::Qmp(qmp) => qmp.event(is_it, deadline),
+            Self::BochsLog(_) => None,
+        }
+    }
+
     /// The emulator has ended: its last QMP event or its log says why.
     pub(super) fn end(&mut self, status: ExitStatus) -> End {
         match self {

@@ -3,6 +3,10 @@
 //! Whoever gives a card to a network, or takes one away, does it through this list: at boot, in a system that was restored, in a swap, and when
 //! something is plugged in. A card that no network has is here itself, quiesced; one that a network has is there, and its interrupt is here.
 
+mod leaving;
+
+pub use leaving::{InUse, dismiss, gone};
+
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -54,6 +58,8 @@ pub enum State {
     Idle,
     /// Nobody: it can't be brought to rest, or its driver has given up on it.
     Failed,
+    /// It was pulled out while somebody had it, who waits for another.
+    Gone,
 }
 
 impl State {
@@ -63,6 +69,7 @@ impl State {
             Self::Active => "active",
             Self::Idle => "idle",
             Self::Failed => "failed",
+            Self::Gone => "gone",
         }
     }
 }

@@ -17,6 +17,7 @@ pub struct Part {
 
 /// No device is in use as long as this lives.
 pub struct Held {
+    _ports: super::ports::Held,
     networks: [Option<net::Held>; Network::ALL.len()],
     checkpoints: Option<disks::checkpoints::Held>,
     #[cfg(feature = "bench")]
@@ -32,6 +33,8 @@ impl Part {
     /// Waits until no device is in use.
     pub fn hold(&self) -> Held {
         Held {
+            // First: who has the ports may wait for a network.
+            _ports: super::ports::hold(),
             networks: Network::ALL.map(Network::hold),
             checkpoints: disks::checkpoints::hold(),
             #[cfg(feature = "bench")]
@@ -61,6 +64,7 @@ impl Part {
             irq::restart(madt);
         }
         registry::forget();
+        super::ports::forget();
         for network in held.networks.iter_mut().flatten() {
             let gone = Box::new(AbsentNet(network.device().link()));
             let mut old =
