@@ -1,4 +1,4 @@
-//! Drivers: PCI, virtio (net, block, entropy), e1000 and e1000e, NVMe, and the entropy pool they feed.
+//! Drivers: PCI and its hot-plug ports, virtio (net, block, entropy), e1000 and e1000e, NVMe, and the entropy pool they feed.
 //!
 //! A driver's interrupt handler only wakes the device's owner; all work is done in the owner's calls. Devices see memory of
 //! [`machine::dma`]'s pool and nothing else. What a device answers is never trusted: indices, lengths and capability lists

@@ -15,7 +15,7 @@ use drivers::hotplug::{Native, Taken};
 use drivers::pci::{self, Address, ConfigSpace, Function, Window};
 use drivers::probe::{Bus, Class, Place};
 use machine::journal::EVENTS;
-use machine::sync::{Mutex, MutexGuard, SpinLock};
+use machine::sync::{Mutex, SpinLock};
 use machine::thread::{self, Thread};
 use machine::time::{Duration, Instant};
 use serde::Serialize;
@@ -46,7 +46,8 @@ pub struct Port {
 }
 
 /// Nothing is plugged in or leaves as long as this lives.
-pub struct Held(#[expect(dead_code, reason = "held")] MutexGuard<'static, Option<Ports>>);
+#[cfg(feature = "vmm")]
+pub struct Held(#[expect(dead_code, reason = "held")] machine::sync::MutexGuard<'static, Option<Ports>>);
 
 /// Begins to see to the ports.
 pub fn start() {

@@ -99,7 +99,6 @@ struct Entry {
     user: Option<String>,
     what: String,
     /// Its interrupt, if it is not its user's to keep: it lives as long as the device is here.
-    #[cfg_attr(not(feature = "bench"), expect(dead_code, reason = "it is kept to live"))]
     interrupt: Option<Irq>,
     /// The network that a network card's interrupt wakes.
     owner: Owner,
