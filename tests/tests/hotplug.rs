@@ -235,7 +235,10 @@ fn a_card_that_is_pulled_out_is_noticed_and_another_one_arrives() {
             machine.left();
             let name = device["name"].as_str().unwrap();
             assert!(machine.said(&format!("{name} at {} is gone", device["place"].as_str().unwrap())));
+            // The next one in guest mode.
+            machine.operator.toggle();
         }
+        assert_eq!(machine.operator.toggle()["mode"], "guest");
         machine.plug(MODELS[0], "hot");
         machine.arrived(MODELS[0]);
         machine.unplug("hot");
