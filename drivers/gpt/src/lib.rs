@@ -2,18 +2,21 @@
 //! table of a new disk. Logical blocks are sectors of 512 bytes; on disks with others no table is found.
 //!
 //! A table is read with suspicion: both copies, their checksums, every bound, and no two partitions may overlap. Where one copy
-//! is bad, or the two differ, what the other says can be read and not written. Nothing here writes a table to a disk.
+//! is bad, or the two differ, what the other says can be read and not written. Nothing here writes a table to a disk,
+//! apart from the mark that another disk has taken its place.
 #![no_std]
 #![forbid(unsafe_code)]
 
 extern crate alloc;
 
 mod lay_out;
+mod moved;
 mod read;
 mod view;
 
 pub use gpt_disk_types::{Guid, guid};
 pub use lay_out::{ALIGNMENT, LayoutError, New, lay_out};
+pub use moved::{MoveError, Moved, mark_replaced, moved};
 pub use read::read;
 pub use view::View;
 
@@ -95,6 +98,8 @@ pub struct Table {
     pub partitions: Vec<Partition>,
     /// What is wrong with one of the copies; then partitions are not written.
     pub fault: Option<GptError>,
+    /// Whether another disk has taken its place: then it is not to be used, and still complete.
+    pub is_replaced: bool,
 }
 
 #[cfg(test)]

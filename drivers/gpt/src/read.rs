@@ -4,9 +4,11 @@ use alloc::vec;
 use alloc::vec::Vec;
 use bytemuck::pod_read_unaligned;
 use core::mem::offset_of;
+use core::ops::Range;
 use drivers_api::BlockDevice;
 use gpt_disk_types::{Crc32, GptHeader, GptHeaderRevision, GptPartitionEntry, MasterBootRecord, crc::Crc};
 
+use crate::moved::is_replaced;
 use crate::{GptError, MAX_ARRAY, Partition, SECTOR, Table, Which};
 
 /// Bytes of a header of revision 1.0; what follows in its sector is reserved.
@@ -14,7 +16,9 @@ const HEADER: usize = size_of::<GptHeader>();
 /// Bytes of an entry as specified; longer ones have further bytes without meaning.
 const ENTRY: usize = size_of::<GptPartitionEntry>();
 /// Type of the record of a protective MBR (5.2.3).
-const PROTECTIVE: u8 = 0xee;
+pub(crate) const PROTECTIVE: u8 = 0xee;
+/// The four records of an MBR, in bytes of its sector (table 5-1).
+pub(crate) const RECORDS: Range<usize> = 446..510;
 
 const CRC: Crc<u32> = Crc::<u32>::new(&Crc32::ALGORITHM);
 
@@ -24,7 +28,8 @@ pub fn read(disk: &mut dyn BlockDevice) -> Result<Table, GptError> {
     if sectors < 3 {
         return Err(GptError::NoTable);
     }
-    let mbr: MasterBootRecord = pod_read_unaligned(&sector(disk, 0)?);
+    let first = sector(disk, 0)?;
+    let mbr: MasterBootRecord = pod_read_unaligned(&first);
     // Without it the disk is not a GPT disk, whatever an earlier owner has left in the next sector (5.2.3).
     let is_protective = mbr.partitions.iter().any(|record| record.os_indicator == PROTECTIVE);
     if mbr.signature != [0x55, 0xaa] || !is_protective {
@@ -44,7 +49,7 @@ pub fn read(disk: &mut dyn BlockDevice) -> Result<Table, GptError> {
         (Err(error), Err(_)) => return Err(error),
     };
     partitions.iter_mut().for_each(|partition| partition.writable = fault.is_none());
-    Ok(Table { partitions, fault })
+    Ok(Table { partitions, fault, is_replaced: is_replaced(&first) })
 }
 
 fn sector(disk: &mut dyn BlockDevice, number: u64) -> Result<[u8; SECTOR], GptError> {
@@ -54,7 +59,7 @@ fn sector(disk: &mut dyn BlockDevice, number: u64) -> Result<[u8; SECTOR], GptEr
 }
 
 /// One copy, whose header is in sector `place`.
-fn copy(
+pub(crate) fn copy(
     disk: &mut dyn BlockDevice,
     which: Which,
     place: u64,

@@ -239,3 +239,53 @@ proptest! {
         prop_assert!(disk.operations.is_empty() && disk.geometry().sectors < 17);
     }
 }
+
+/// What `moved` says, written to a blank disk.
+fn moved_to(disk: &mut FakeDisk, sectors: u64) -> FakeDisk {
+    let Moved { head, body, tail, end } = moved(disk, sectors).unwrap();
+    let mut other = FakeDisk::blank(sectors as usize);
+    let carried = body.start as usize * SECTOR..body.end as usize * SECTOR;
+    other.bytes[..head.len()].copy_from_slice(&head);
+    other.bytes[carried.clone()].copy_from_slice(&disk.bytes[carried]);
+    other.bytes[tail as usize * SECTOR..].copy_from_slice(&end);
+    other
+}
+
+#[test]
+fn a_table_moves_to_disks_of_other_sizes() {
+    let mut disk = disk(&[new(OTHERS, 100), new(OURS, 200)]);
+    let before = read(&mut disk).unwrap();
+    let smallest = 2 * ALIGNMENT + 200 + 33;
+    for sectors in [smallest, SECTORS - 1, SECTORS + 1, 9 * SECTORS] {
+        let mut other = moved_to(&mut disk, sectors);
+        assert_eq!(read(&mut other).unwrap(), before, "{sectors}");
+        assert_eq!(other.bytes[446 + 12..][..4], (sectors as u32 - 1).to_le_bytes());
+        // There and back it is the same.
+        assert_eq!(moved_to(&mut other, SECTORS).bytes, disk.bytes, "{sectors}");
+    }
+    assert_eq!(moved_to(&mut disk, SECTORS).bytes, disk.bytes);
+    assert_eq!(moved(&mut disk, smallest - 1), Err(MoveError::TooSmall(smallest)));
+    assert_eq!(moved(&mut FakeDisk::blank(100), 100), Err(MoveError::Table(GptError::NoTable)));
+    disk.bytes[(SECTORS as usize - 1) * SECTOR] ^= 1;
+    let error = moved(&mut disk, SECTORS).unwrap_err();
+    assert_eq!(error, MoveError::Table(GptError::Header(Which::Backup, "Signature")));
+}
+
+#[test]
+fn a_disk_that_was_replaced_says_so_and_keeps_all_it_had() {
+    let mut marked = disk(&[new(OURS, 2000)]);
+    let before = marked.clone();
+    mark_replaced(&mut marked).unwrap();
+    let table = read(&mut marked).unwrap();
+    assert!(table.is_replaced);
+    assert_eq!(table, Table { is_replaced: true, ..read(&mut before.clone()).unwrap() });
+    let [Operation::Write(0, _), Operation::Flush] = &marked.operations[..] else {
+        panic!("{:?}", marked.operations)
+    };
+    drivers_api::fake::power_cuts(&before.bytes, &marked.operations, |bytes| {
+        let table = read(&mut FakeDisk::new(bytes.to_vec())).unwrap();
+        assert_eq!((table.fault, table.partitions.len()), (None, 1));
+    });
+    marked.bytes[440..444].fill(0);
+    assert_eq!(marked.bytes, before.bytes);
+}

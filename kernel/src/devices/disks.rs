@@ -133,6 +133,10 @@ fn partitions(name: &str, disk: &mut dyn BlockDevice) -> Vec<Partition> {
             return Vec::new();
         }
     };
+    if table.is_replaced {
+        log::warn!("{name} is left alone: another disk has taken its place");
+        return Vec::new();
+    }
     if let Some(fault) = table.fault {
         log::warn!("{name} is not written until its GPT is repaired: {fault}");
     }

@@ -65,7 +65,7 @@ pub fn gpt(input: &[u8]) {
 }
 
 fn look(disk: &mut FakeDisk) {
-    let Ok(Table { mut partitions, fault }) = gpt::read(disk) else { return };
+    let Ok(Table { mut partitions, fault, .. }) = gpt::read(disk) else { return };
     partitions.sort_by_key(|partition| partition.first);
     let mut free = 2;
     for partition in partitions {
