@@ -1,0 +1,28 @@
+//! A disk takes another's place while that is used.
+//!
+//! [`Plan`] says whether the new one can, and what differs. A [`Mirror`] then copies in small [steps](Mirror::step) whose turns are
+//! between those of the users, who read and write through [`Both`]. What is before the copy's position is the same on both
+//! disks: writes there go to the old one, then to the new one. Writes behind it go to the old one alone, for the copy is still to
+//! come there. When all is copied, both are compared; then the new one gets its table of partitions, the protective MBR
+//! last of all, and the old one the mark that it was replaced.
+//!
+//! Until that MBR is durable the old disk is complete and the new one is none that anybody would take for it. Between it and the mark
+//! both are complete, and either may be taken. Whatever goes wrong with the new disk ends the mirror, and not the
+//! users' requests; what goes wrong with the old disk is told to them as ever.
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+mod both;
+mod plan;
+mod run;
+mod wait;
+
+pub use both::Both;
+pub use plan::{Adapted, Plan, Refused};
+pub use run::{End, Mirror, Progress, Switched};
+pub use wait::{Replacements, Waiting};
+
+#[cfg(test)]
+mod tests;
