@@ -9,6 +9,8 @@ mod restored;
 pub use disks::StateDisk;
 #[cfg(feature = "vmm")]
 pub use disks::checkpoints::{Place, place};
+#[cfg(feature = "vmm")]
+pub use disks::swap;
 pub use ports::{Port, list as ports};
 #[cfg(feature = "vmm")]
 pub use restored::{Held, Part};

@@ -8,6 +8,8 @@ pub(crate) mod changes;
 #[cfg(feature = "vmm")]
 mod checkpoint;
 mod devices;
+#[cfg(feature = "vmm")]
+mod disk_swap;
 mod doctor;
 #[cfg(feature = "vmm")]
 mod heir;

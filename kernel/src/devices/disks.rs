@@ -2,6 +2,9 @@
 
 #[cfg(feature = "vmm")]
 pub mod checkpoints;
+mod drive;
+#[cfg(feature = "vmm")]
+pub mod swap;
 
 use alloc::format;
 use alloc::string::String;
@@ -14,16 +17,17 @@ use machine::sync::{Mutex, MutexGuard};
 use state::{Store, StoreError};
 
 use super::registry;
+use drive::Drive;
 
 /// A disk with partitions of ours. Dropped, it is reset: nothing else uses it.
 struct Disk {
-    name: String,
     /// `None` once it is gone.
-    device: Mutex<Option<Attached<dyn BlockDevice>>>,
+    drive: Mutex<Option<Drive>>,
 }
 
 /// A partition for what the machine keeps.
 pub struct StateDisk {
+    name: String,
     disk: Arc<Disk>,
     partition: Partition,
 }
@@ -31,18 +35,18 @@ pub struct StateDisk {
 impl StateDisk {
     /// What operators call its disk.
     pub fn name(&self) -> &str {
-        &self.disk.name
+        &self.name
     }
 
     /// Waits until nobody else uses its disk.
-    pub fn lock(&self) -> MutexGuard<'_, Option<Attached<dyn BlockDevice>>> {
-        self.disk.device.lock()
+    pub fn lock(&self) -> MutexGuard<'_, Option<Drive>> {
+        self.disk.drive.lock()
     }
 
     /// Reads what is kept. The disk is its own, locked.
-    pub fn open<'d>(&self, disk: &'d mut Option<Attached<dyn BlockDevice>>) -> Result<Store<'d>, StoreError> {
+    pub fn open<'d>(&self, disk: &'d mut Option<Drive>) -> Result<Store<'d>, StoreError> {
         let disk = disk.as_mut().expect("disks go when a system is restored, and this is read at boot");
-        Store::open(self.partition.view(&mut *disk.device))
+        Store::open(self.partition.view(disk.device()))
     }
 }
 
@@ -68,23 +72,26 @@ pub fn find(bus: &Bus<'_>, command_line: &str) -> Option<StateDisk> {
         }
         let partitions = partitions(&name, &mut *disk.device);
         let of = |kind: Guid| partitions.iter().find(|partition| partition.kind == kind).copied();
-        let disk = Arc::new(Disk { name, device: Mutex::new(Some(disk)) });
-        let name = &disk.name;
+        let disk = Arc::new(Disk { drive: Mutex::new(Some(Drive::new(name.clone(), disk))) });
         match (of(state::PARTITION), &found) {
             (Some(partition), None) => {
                 what += ", keeps the machine's state";
-                found = Some(StateDisk { disk: Arc::clone(&disk), partition });
+                found = Some(StateDisk { name: name.clone(), disk: Arc::clone(&disk), partition });
             }
             (Some(_), Some(first)) => {
                 log::warn!("{name} is left alone: the machine's state is on {}", first.name());
             }
             (None, _) => {}
         }
-        let is_used = checkpoints::offer(&disk, &of);
+        let is_used = checkpoints::offer(&name, &disk, &of);
         if is_used {
             what += ", keeps its checkpoints";
         }
-        registry::describe_disk(name, what, is_used.then_some("checkpoints"));
+        registry::describe_disk(&name, what, is_used.then_some("checkpoints"));
+        #[cfg(feature = "vmm")]
+        if let Some(disk) = Arc::into_inner(disk) {
+            swap::shelve(disk.drive.lock().take());
+        }
     }
     if let Some(name) = scratch.filter(|_| is_missing) {
         measure_with(Err(name));
@@ -98,7 +105,7 @@ mod checkpoints {
     use super::{Disk, Guid, Partition};
     use alloc::sync::Arc;
 
-    pub(super) fn offer(_: &Arc<Disk>, _: &dyn Fn(Guid) -> Option<Partition>) -> bool {
+    pub(super) fn offer(_: &str, _: &Arc<Disk>, _: &dyn Fn(Guid) -> Option<Partition>) -> bool {
         false
     }
 }

@@ -109,6 +109,11 @@ struct Entry {
 }
 
 impl Entry {
+    /// Whether this is its name or place.
+    fn is(&self, which: &str) -> bool {
+        self.name == which || self.place.to_string() == which
+    }
+
     fn found(&self) -> Found {
         Found {
             name: self.name.clone(),
@@ -181,8 +186,11 @@ impl Registry {
 
     /// A network card, by name or place.
     fn card(&self, which: &str) -> Result<(&Entry, LinkInfo), Unfit> {
-        let is_it = |entry: &&Entry| entry.name == which || entry.place.to_string() == which;
-        let entry = self.entries.iter().find(is_it).ok_or_else(|| Unfit::Unknown(which.to_string()))?;
+        let entry = self
+            .entries
+            .iter()
+            .find(|entry| entry.is(which))
+            .ok_or_else(|| Unfit::Unknown(which.to_string()))?;
         entry.link.map(|link| (entry, link)).ok_or_else(|| Unfit::NoCard(entry.name.clone()))
     }
 
@@ -204,6 +212,13 @@ fn told(link: &LinkInfo) -> String {
 /// All devices that have a driver.
 pub fn list() -> Vec<Found> {
     REGISTRY.lock().entries.iter().map(Entry::found).collect()
+}
+
+/// The name of a disk, by name or place.
+pub fn disk(which: &str) -> Option<String> {
+    let registry = REGISTRY.lock();
+    let entry = registry.entries.iter().find(|entry| entry.is(which))?;
+    entry.link.is_none().then(|| entry.name.clone())
 }
 
 /// A card that a network has, by name or place: its name, its link, and which network.

@@ -19,7 +19,7 @@ pub struct Part {
 pub struct Held {
     _ports: super::ports::Held,
     networks: [Option<net::Held>; Network::ALL.len()],
-    checkpoints: Option<disks::checkpoints::Held>,
+    disks: disks::checkpoints::Held,
     #[cfg(feature = "bench")]
     scratch: bench::HeldDisk,
 }
@@ -36,7 +36,7 @@ impl Part {
             // First: who has the ports may wait for a network.
             _ports: super::ports::hold(),
             networks: Network::ALL.map(Network::hold),
-            checkpoints: disks::checkpoints::hold(),
+            disks: disks::checkpoints::hold(),
             #[cfg(feature = "bench")]
             scratch: bench::hold_disk(),
         }
@@ -48,9 +48,7 @@ impl Part {
         for network in held.networks.iter_mut().flatten() {
             network.device().halt();
         }
-        if let Some(disk) = &mut held.checkpoints {
-            disk.halt();
-        }
+        held.disks.halt();
         on_bus(|bus| {
             for function in bus.functions.iter().filter(|function| !function.is_bridge()) {
                 function.silence(bus.space);
@@ -71,9 +69,7 @@ impl Part {
                 network.replace(gone).map_err(|(error, _)| error).expect("it has the old one's address");
             old.abandon();
         }
-        if let Some(disk) = &mut held.checkpoints {
-            disk.abandon();
-        }
+        held.disks.abandon();
         #[cfg(feature = "bench")]
         held.scratch.abandon();
         on_bus(|bus| {

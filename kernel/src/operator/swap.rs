@@ -1,5 +1,7 @@
 //! Changes of a network's card, as jobs: another one in its place, none, or one again. How: `kernel/doc/devices.md`.
 
+#[cfg(feature = "vmm")]
+use super::disk_swap;
 use super::jobs::{self, Follower, Handle};
 use super::{object, refuse};
 use crate::devices::registry::{self, Unfit};
@@ -96,11 +98,23 @@ impl Changed {
     }
 }
 
+/// How a job runs.
+#[derive(Clone, Copy)]
+struct Way {
+    /// No other that changes the state runs meanwhile.
+    exclusive: bool,
+    /// It goes on without its client.
+    detach: bool,
+}
+
+/// Changes the state, for its client.
+const CHANGES: Way = Way { exclusive: true, detach: false };
+
 /// Begins a job and tells of it.
 fn run(
     caller: &Caller,
     what: &str,
-    exclusive: bool,
+    way: Way,
     json: bool,
     output: &mut dyn Output,
     work: impl FnOnce(&Handle) -> Result<Changed, Fault> + Send + 'static,
@@ -119,18 +133,30 @@ fn run(
             State::Failed(fault.to_string())
         }
     };
-    match jobs::start(caller, what, exclusive, Builder::new("swap"), work) {
+    match jobs::start(caller, what, way.exclusive, Builder::new("swap"), work) {
+        Ok(job) if way.detach => jobs::detach(job, json, output),
         Ok(job) => jobs::follow(job, Follower::Owner, json, output),
         Err(why) => refuse(output, json, &why),
     }
 }
 
-/// Puts another card in the place of one that a network has.
+/// Puts another device in the place of one that is used.
 pub fn swap(caller: &Caller, asked: Swap, json: bool, output: &mut dyn Output) -> u8 {
     let to = asked.new.as_deref().unwrap_or("next");
     let dry = if asked.dry_run { " --dry-run" } else { "" };
     let what = format!("device swap {} --to {to}{dry}", asked.old);
-    run(caller, &what, !asked.dry_run, json, output, move |handle| carry_out(handle, &asked))
+    if let Some(old) = registry::disk(&asked.old) {
+        #[cfg(feature = "vmm")]
+        return disk_swap::swap(caller, &what, Swap { old, ..asked }, json, output);
+        #[cfg(not(feature = "vmm"))]
+        return refuse(
+            output,
+            json,
+            &format!("{old} has no checkpoints: the VMM was left out of this image"),
+        );
+    }
+    let way = Way { exclusive: !asked.dry_run, detach: asked.detach };
+    run(caller, &what, way, json, output, move |handle| carry_out(handle, &asked))
 }
 
 fn carry_out(handle: &Handle, asked: &Swap) -> Result<Changed, Fault> {
@@ -231,7 +257,7 @@ fn exchange(handle: &Handle, changed: &mut Changed, network: Network) -> Result<
 /// Takes a network's card away.
 pub fn detach(caller: &Caller, device: String, timeout: Duration, json: bool, output: &mut dyn Output) -> u8 {
     let what = format!("device detach {device}");
-    run(caller, &what, true, json, output, move |_| {
+    run(caller, &what, CHANGES, json, output, move |_| {
         let (old, _, network) = registry::active(&device)?;
         let deadline = Instant::now().saturating_add(timeout);
         let mut held = network.hold_until(deadline).ok_or(Fault::NotHeld(network))?;
@@ -248,7 +274,7 @@ pub fn detach(caller: &Caller, device: String, timeout: Duration, json: bool, ou
 /// Gives a card to a network that has none.
 pub fn attach(caller: &Caller, device: Option<String>, json: bool, output: &mut dyn Output) -> u8 {
     let what = format!("device attach {}", device.as_deref().unwrap_or_default());
-    run(caller, what.trim_end(), true, json, output, move |_| {
+    run(caller, what.trim_end(), CHANGES, json, output, move |_| {
         let without = |network: &Network| network.is_running() && !registry::has_card(*network);
         let network = Network::ALL.into_iter().find(without).ok_or(Fault::NoneWithout)?;
         let (new, after) = registry::idle(device.as_deref())?;

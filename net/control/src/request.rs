@@ -98,12 +98,14 @@ pub struct ToDisk {
 /// A change of a network's card that is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Swap {
-    /// Name or place of the card that a network has.
+    /// Name or place of the card that a network has, or of the disk that is used.
     pub old: String,
     /// Name or place of the one to come; else the first that is idle.
     pub new: Option<String>,
     /// Only tell what would happen.
     pub dry_run: bool,
+    /// Goes on without its client.
+    pub detach: bool,
 }
 
 /// What is to be done.
@@ -168,7 +170,7 @@ pub enum Verb {
     JobCancel(u64),
     /// Tell the devices.
     DeviceList,
-    /// Change a network's card for another.
+    /// Change a network's card for another, or a disk.
     DeviceSwap(Swap),
     /// Take a network's card away.
     DeviceDetach {

@@ -1,10 +1,10 @@
 //! The partition for checkpoints.
 
-use super::{Disk, Guid, Partition};
+use super::{Disk, Drive, Guid, Partition, swap};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
-use drivers::probe::Attached;
-use drivers_api::{BlockDevice, BlockError};
+use alloc::vec::Vec;
+use drivers_api::BlockError;
 use gpt::View;
 use machine::sync::{MutexGuard, SpinLock};
 use slots::Blocks;
@@ -24,11 +24,11 @@ pub fn place() -> Option<Place> {
 }
 
 /// Takes a disk if it has a place for checkpoints and is the first; whether it is taken.
-pub(super) fn offer(disk: &Arc<Disk>, partition: &dyn Fn(Guid) -> Option<Partition>) -> bool {
+pub(super) fn offer(name: &str, disk: &Arc<Disk>, partition: &dyn Fn(Guid) -> Option<Partition>) -> bool {
     let Some(partition) = partition(slots::PARTITION) else { return false };
     let mut place = PLACE.lock();
-    if let Some(first) = &*place {
-        log::warn!("{} is left alone: the machine's checkpoints are on {}", disk.name, first.disk.name);
+    if place.is_some() {
+        log::warn!("{name} is left alone: the machine's checkpoints are on another disk");
         return false;
     }
     // For as long as the machine runs.
@@ -37,36 +37,50 @@ pub(super) fn offer(disk: &Arc<Disk>, partition: &dyn Fn(Guid) -> Option<Partiti
     true
 }
 
-/// The disk at rest.
-pub struct Held(MutexGuard<'static, Option<Attached<dyn BlockDevice>>>);
+/// The disk at rest, and those that nobody uses.
+pub struct Held {
+    drive: Option<MutexGuard<'static, Option<Drive>>>,
+    shelf: MutexGuard<'static, Vec<Drive>>,
+}
 
-/// Waits until nobody reads or writes checkpoints, and keeps it so.
-pub fn hold() -> Option<Held> {
-    place().map(|place| Held(place.disk.device.lock()))
+/// Waits until nobody reads or writes checkpoints, nor any disk on the shelf, and keeps it so.
+pub fn hold() -> Held {
+    let drive = place().map(|place| place.lock());
+    Held { drive, shelf: swap::shelf() }
 }
 
 impl Held {
-    /// Resets the disk.
-    pub fn halt(&mut self) {
-        if let Some(disk) = &mut *self.0 {
-            disk.device.halt();
-        }
+    fn all(&mut self) -> impl Iterator<Item = &mut Drive> {
+        let used = self.drive.as_deref_mut().and_then(Option::as_mut);
+        used.into_iter().chain(self.shelf.iter_mut())
     }
 
-    /// Gives it up, without touching what may be another device by now. There is no place for checkpoints until another is offered.
+    /// Resets the disks.
+    pub fn halt(&mut self) {
+        self.all().for_each(Drive::halt);
+    }
+
+    /// Gives them up, without touching what may be other devices by now. There is no place for checkpoints until another is offered.
     pub fn abandon(&mut self) {
-        if let Some(mut disk) = self.0.take() {
-            disk.device.abandon();
+        self.all().for_each(Drive::abandon);
+        if let Some(drive) = &mut self.drive {
+            **drive = None;
         }
+        self.shelf.clear();
         *PLACE.lock() = None;
     }
 }
 
 impl Place {
+    /// Waits until nobody uses its disk.
+    pub(super) fn lock(&self) -> MutexGuard<'static, Option<Drive>> {
+        self.disk.drive.lock()
+    }
+
     fn with_disk(&self, f: impl FnOnce(View<'_>) -> Result<(), BlockError>) -> Result<(), BlockError> {
-        let mut disk = self.disk.device.lock();
-        let disk = disk.as_mut().ok_or(BlockError::NotRunning)?;
-        f(self.partition.view(&mut *disk.device))
+        let mut drive = self.lock();
+        let drive = drive.as_mut().ok_or(BlockError::NotRunning)?;
+        drive.with(|disk| f(self.partition.view(disk)))
     }
 }
 

@@ -22,9 +22,9 @@ pub(super) fn device(words: &mut Words<'_>) -> Result<Verb, UsageError> {
         None | Some("list") => Ok(Verb::DeviceList),
         Some("swap") => {
             let new = name(words.value("--to"), TO)?;
-            let dry_run = words.flag("--dry-run");
+            let (dry_run, detach) = (words.flag("--dry-run"), words.flag("--detach"));
             let old = name(words.word(), DEVICE)?;
-            Ok(Verb::DeviceSwap(Swap { old, new: (new != "next").then_some(new), dry_run }))
+            Ok(Verb::DeviceSwap(Swap { old, new: (new != "next").then_some(new), dry_run, detach }))
         }
         Some("detach") => {
             let asked = milliseconds(words, "--timeout", "--timeout takes milliseconds, 0 to 60000")?;

@@ -87,11 +87,17 @@ fn what_may_be_said() {
                 old: "net0".to_owned(),
                 new: Some("pci:0000:00:05.0".to_owned()),
                 dry_run: false,
+                detach: false,
             }),
         ),
         (
             "device swap --dry-run --to=next mmio:0xfeb00e00",
-            Verb::DeviceSwap(Swap { old: "mmio:0xfeb00e00".to_owned(), new: None, dry_run: true }),
+            Verb::DeviceSwap(Swap {
+                old: "mmio:0xfeb00e00".to_owned(),
+                new: None,
+                dry_run: true,
+                detach: false,
+            }),
         ),
         ("device detach net1", Verb::DeviceDetach { device: "net1".to_owned(), timeout: DEADLINE }),
         (
@@ -100,6 +106,10 @@ fn what_may_be_said() {
         ),
         ("device attach", Verb::DeviceAttach { device: None }),
         ("device attach net2", Verb::DeviceAttach { device: Some("net2".to_owned()) }),
+        (
+            "device swap --dry-run disk0 --detach --to=next",
+            Verb::DeviceSwap(Swap { old: "disk0".to_owned(), new: None, dry_run: true, detach: true }),
+        ),
         ("doctor", Verb::Doctor),
         ("version", Verb::Version),
     ] {

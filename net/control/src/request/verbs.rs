@@ -42,9 +42,9 @@ pub const VERBS: &[(&str, &str, Role, &str)] = &[
     ("device list", "", Role::Observe, "devices, where they are, and who has them"),
     (
         "device swap",
-        "NAME --to PLACE|NAME|next [--dry-run]",
+        "NAME --to PLACE|NAME|next [--dry-run] [--detach]",
         Role::Operate,
-        "put an idle network card in the place of one that a network has, whose connections go on",
+        "put an idle network card in the place of one that a network has, whose connections go on; or a disk in that of the one with the checkpoints, while they are written",
     ),
     (
         "device detach",

@@ -1,0 +1,200 @@
+//! A disk takes another's place while the machine writes checkpoints to it.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use image_builder::checkpoint as file;
+use image_builder::config::DiskModel;
+use image_builder::disk::{self, CheckpointsSize};
+use image_builder::machine::Builder;
+use serde_json::{Value, json};
+use tests::guest::{self, Guest, wait_until};
+use tests::operator::{DONE, FAILED, Operator, REFUSED};
+
+const MEBIBYTES: u64 = 64;
+/// Bytes of a sector.
+const SECTOR: usize = 512;
+/// Where the mark is that a disk was replaced.
+const MARK: std::ops::Range<usize> = 440..444;
+
+/// Two disks, gone with their test.
+struct Pair {
+    old: PathBuf,
+    new: PathBuf,
+}
+
+impl Pair {
+    /// The second is blank, and so many bytes larger.
+    fn new(name: &str, more: i64) -> Self {
+        let path = |which: &str| {
+            std::env::temp_dir().join(format!("qs-swap-{name}-{which}-{}.img", std::process::id()))
+        };
+        let pair = Self { old: path("old"), new: path("new") };
+        drop(fs::remove_file(&pair.old));
+        let size = CheckpointsSize::mebibytes(MEBIBYTES);
+        disk::create(&pair.old, size.disk(), Some(size)).unwrap();
+        let length = fs::metadata(&pair.old).unwrap().len().checked_add_signed(more).unwrap();
+        fs::File::create(&pair.new).unwrap().set_len(length).unwrap();
+        pair
+    }
+
+    /// A machine in which both are, the old one as `model` and the new one as the other.
+    fn machine(&self, model: DiskModel) -> Builder {
+        let drive = format!("if=none,id=second,format=raw,file={}", self.new.display());
+        let device = match model {
+            DiskModel::VirtioBlk => "nvme,serial=second,drive=second",
+            DiskModel::Nvme => "virtio-blk-pci,drive=second",
+        };
+        let builder = guest::machine().disk(&self.old).disk_model(model);
+        ["-drive", &drive, "-device", device].iter().fold(builder, |builder, word| builder.qemu_arg(word))
+    }
+}
+
+impl Drop for Pair {
+    fn drop(&mut self) {
+        drop(fs::remove_file(&self.old));
+        drop(fs::remove_file(&self.new));
+    }
+}
+
+/// The devices that are in a state, and disks.
+fn disks(operator: &Operator, state: &str) -> Vec<String> {
+    let told = operator.tell("device list --json");
+    let devices: Value = serde_json::from_str(told.out.trim()).unwrap();
+    let found = devices["devices"].as_array().unwrap().iter();
+    let found = found.filter(|found| found["state"] == state);
+    let names = found.map(|found| found["name"].as_str().unwrap().to_owned());
+    names.filter(|name| name.starts_with("disk")).collect()
+}
+
+/// The disk with the checkpoints, and the other one.
+fn used_and_idle(operator: &Operator) -> (String, String) {
+    let (used, idle) = (disks(operator, "active"), disks(operator, "idle"));
+    let ([used], [idle]) = (&used[..], &idle[..]) else { panic!("{used:?} {idle:?}") };
+    (used.clone(), idle.clone())
+}
+
+fn checkpoints(operator: &Operator) -> String {
+    let told = operator.tell("checkpoint list");
+    assert_eq!(told.status, DONE, "{}", told.err);
+    told.out
+}
+
+/// Numbers of the checkpoints on a disk, each read to its end.
+fn verified(disk: &Path) -> Vec<u64> {
+    let slots = file::list(disk).unwrap();
+    assert!(slots.faults().is_empty(), "{:?}", slots.faults());
+    file::verify(disk, None).unwrap();
+    slots.whole().map(|record| record.number).collect()
+}
+
+fn swap_between(model: DiskModel, name: &str) {
+    let pair = Pair::new(name, 0);
+    let guest = Guest::serving(pair.machine(model));
+    let operator = Operator::of(&guest);
+    let (used, idle) = used_and_idle(&operator);
+    assert_eq!(operator.tell("checkpoint --to disk --keep 2").status, DONE);
+    let every = operator.tell("checkpoint --to disk --keep 2 --every 1s --detach");
+    assert_eq!(every.status, DONE, "{}", every.err);
+    let dry = operator.tell(&format!("device swap {used} --to next --dry-run"));
+    assert!(dry.status == DONE && dry.out.contains("can take the place"), "{}{}", dry.out, dry.err);
+    let told = operator.tell(&format!("device swap {used} --to {idle}"));
+    assert_eq!(told.status, DONE, "{}{}", told.out, told.err);
+    assert_eq!(used_and_idle(&operator), (idle.clone(), used.clone()));
+    // Now they are written to the new one alone; the old one is not wanted back.
+    let number = every.out.trim().trim_start_matches("job ").to_owned();
+    assert_eq!(operator.tell(&format!("job cancel {number}")).status, DONE);
+    wait_until("the checkpoints to end", || operator.tell("job list").out.contains("cancelled"));
+    let before = fs::read(&pair.old).unwrap();
+    assert_eq!(operator.tell("checkpoint --to disk --keep 2").status, DONE);
+    assert!(fs::read(&pair.old).unwrap() == before);
+    let told = operator.tell(&format!("device swap {idle} --to {used}"));
+    assert!(told.status == FAILED && told.err.contains("table of partitions"), "{}{}", told.out, told.err);
+    let kept = checkpoints(&operator);
+    guest.assert_well();
+    guest.kill().unwrap();
+    drop(guest);
+    assert_eq!(verified(&pair.new).len(), 2);
+    // The next boot takes the new one.
+    let guest = Guest::serving(pair.machine(model));
+    let operator = Operator::of(&guest);
+    assert_eq!(checkpoints(&operator), kept);
+    assert!(guest.serial_text().contains("is left alone: another disk has taken its place"));
+    assert_eq!(operator.tell("checkpoint --to disk --keep 2").status, DONE);
+    assert!(fs::read(&pair.old).unwrap() == before);
+}
+
+#[test]
+fn an_nvme_disk_takes_a_virtio_disks_place() {
+    swap_between(DiskModel::VirtioBlk, "to-nvme");
+}
+
+#[test]
+fn a_virtio_disk_takes_an_nvme_disks_place() {
+    swap_between(DiskModel::Nvme, "to-virtio");
+}
+
+#[test]
+fn both_disks_are_the_same_but_for_the_mark() {
+    let pair = Pair::new("same", 0);
+    let guest = Guest::serving(pair.machine(DiskModel::VirtioBlk));
+    let operator = Operator::of(&guest);
+    let (used, idle) = used_and_idle(&operator);
+    assert_eq!(operator.tell("checkpoint --to disk").status, DONE);
+    let told = operator.tell(&format!("device swap {used} --to {idle}"));
+    assert_eq!(told.status, DONE, "{}{}", told.out, told.err);
+    drop(guest);
+    let (mut old, new) = (fs::read(&pair.old).unwrap(), fs::read(&pair.new).unwrap());
+    assert_eq!(old[MARK], *b"QsRp");
+    old[MARK].fill(0);
+    let differs = old.chunks(SECTOR).zip(new.chunks(SECTOR)).position(|(old, new)| old != new);
+    assert_eq!((old.len(), differs), (new.len(), None));
+}
+
+#[test]
+fn a_disk_that_is_too_small_is_refused_and_a_larger_one_told_of() {
+    for (more, status, says) in
+        [(-(32 << 20), REFUSED, "too small"), (1 << 20, DONE, "larger by 2048 sectors")]
+    {
+        let pair = Pair::new("sizes", more);
+        let guest = Guest::serving(pair.machine(DiskModel::VirtioBlk));
+        let operator = Operator::of(&guest);
+        let (used, _) = used_and_idle(&operator);
+        let told = operator.tell(&format!("device swap {used} --to next --dry-run"));
+        assert!(told.status == status && (told.out + &told.err).contains(says), "{says}");
+    }
+}
+
+/// The machine ends while the copy is under way: the old disk is complete, and nobody takes the new one for it.
+#[test]
+fn a_machine_that_ends_midway_has_its_old_disk() {
+    for part in [1, 60, 110, 190] {
+        let pair = Pair::new("midway", 0);
+        let guest = Guest::serving(pair.machine(DiskModel::VirtioBlk));
+        let operator = Operator::of(&guest);
+        let (used, idle) = used_and_idle(&operator);
+        assert_eq!(operator.tell("checkpoint --to disk").status, DONE);
+        let kept = checkpoints(&operator);
+        let limit = json!({
+            "device": "second", "bps": 8_000_000, "bps_rd": 0, "bps_wr": 0, "iops": 0, "iops_rd": 0, "iops_wr": 0
+        });
+        guest.qmp("block_set_io_throttle", limit).unwrap();
+        let told = operator.tell(&format!("device swap {used} --to {idle} --detach"));
+        assert_eq!(told.status, DONE, "{}", told.err);
+        wait_until("some of it to be done", || {
+            let jobs = operator.tell("job list --json").out;
+            let last: Value = serde_json::from_str(jobs.lines().last().unwrap()).unwrap();
+            assert_eq!(last["state"], "running", "{last}");
+            last["done"].as_u64().unwrap() >= part
+        });
+        guest.kill().unwrap();
+        drop(guest);
+        assert!(fs::read(&pair.new).unwrap()[..2 * SECTOR].iter().all(|byte| *byte == 0), "{part}");
+        let guest = Guest::serving(pair.machine(DiskModel::VirtioBlk));
+        let operator = Operator::of(&guest);
+        assert_eq!(checkpoints(&operator), kept, "{part}");
+        drop(guest);
+        assert_eq!(verified(&pair.old), [1]);
+    }
+}
