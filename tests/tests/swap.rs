@@ -6,6 +6,7 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use control::checkpoints::RESTORED;
 use image_builder::machine::Builder;
@@ -186,8 +187,12 @@ fn connections_wait_for_a_card() {
     const CONTROL: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 3);
     on_a_bridge("connections_wait_for_a_card", || {
         let setting = format!("control.nic=net1 control.ip={CONTROL}/24");
-        let guest = Guest::serving(machine(Nic::E1000e, "e1000e").append(&setting).cpus(2));
-        let operator = Operator::at((CONTROL, 22).into());
+        let guest = Guest::start(machine(Nic::E1000e, "e1000e").append(&setting).cpus(2));
+        guest.wait_announced().unwrap();
+        let control = (CONTROL, 22).into();
+        let second = Duration::from_secs(1);
+        wait_until("the way to the operators' card", || TcpStream::connect_timeout(&control, second).is_ok());
+        let operator = Operator::at(control);
         let mut client = guest.connect("kv");
         ping(&mut client);
         let (status, body) = operator.ask("device detach net0 --timeout 5000");
