@@ -1,5 +1,6 @@
 //! Finding the devices and giving them to those who use them.
 
+pub mod cards;
 mod disks;
 mod ports;
 pub mod registry;

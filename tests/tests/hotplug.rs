@@ -2,6 +2,8 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeSet;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 
 use image_builder::MachineType;
 use serde_json::{Value, json};
@@ -255,14 +257,39 @@ fn what_a_network_has_does_not_leave() {
     machine.guest.qmp("device_del", json!({ "id": path })).unwrap();
     wait_until("the refusal", || machine.said("refused to let go: main network has net0"));
     machine.guest.assert_well();
-    // Whoever pulls it out all the same ends its network's traffic, and nothing else.
+    // Whoever pulls it out all the same has the network wait for another.
     let list = machine.list();
     let place =
         list["devices"].as_array().unwrap().iter().find(|device| device["name"] == "net0").unwrap()["place"]
             .as_str()
             .unwrap();
+    let mut client = machine.guest.connect("kv");
+    assert_eq!(ask(&mut client, "SET card first"), "+OK");
     machine.pull(place);
     machine.guest.wait_for_line(&format!("net0 at {place} is gone, main network had it"), PATIENCE).unwrap();
-    assert!(machine.guest.is_running());
-    assert!(!machine.guest.serial_text().contains("last words"));
+    // Asked while there is no card.
+    client.write_all(b"GET card\r\n").unwrap();
+    let device = json!({ "driver": "e1000e", "id": "next", "netdev": "net0", "romfile": "" });
+    machine.guest.qmp("device_add", device).unwrap();
+    machine.guest.wait_for_line("the main network goes on with net1", PATIENCE).unwrap();
+    assert_eq!(line(&mut client), "$5");
+    assert_eq!(line(&mut client), "first");
+    assert_eq!(ask(&mut client, "APPEND card s"), ":6");
+    assert!(!machine.list()["devices"].to_string().contains("gone"));
+    machine.guest.assert_well();
+}
+
+fn line(client: &mut TcpStream) -> String {
+    let mut line = Vec::new();
+    while !line.ends_with(b"\r\n") {
+        let mut byte = [0];
+        client.read_exact(&mut byte).unwrap();
+        line.extend(byte);
+    }
+    String::from_utf8(line).unwrap().trim_end().to_owned()
+}
+
+fn ask(client: &mut TcpStream, words: &str) -> String {
+    client.write_all(format!("{words}\r\n").as_bytes()).unwrap();
+    line(client)
 }

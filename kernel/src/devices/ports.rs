@@ -20,6 +20,7 @@ use machine::thread::{self, Thread};
 use machine::time::{Duration, Instant};
 use serde::Serialize;
 
+use super::cards;
 use super::registry::{self, InUse, Owner};
 
 /// How often it is looked whether all are still there.
@@ -225,6 +226,7 @@ impl Known {
             }
             self.functions.push(function);
         }
+        cards::replace_gone();
     }
 
     /// A driver for a function, and a name; it is idle.
@@ -276,6 +278,7 @@ impl Known {
                 None => EVENTS.push("device", format_args!("{place} is gone")),
             }
         }
+        cards::replace_gone();
     }
 }
 

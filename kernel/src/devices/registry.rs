@@ -169,10 +169,12 @@ struct Registry {
     entries: Vec<Entry>,
     cards: usize,
     disks: usize,
+    /// A bit for each network whose card was pulled out, until it has another.
+    bereft: u8,
 }
 
 impl Registry {
-    const EMPTY: Self = Self { entries: Vec::new(), cards: 0, disks: 0 };
+    const EMPTY: Self = Self { entries: Vec::new(), cards: 0, disks: 0, bereft: 0 };
 
     /// A name that no other device has, or has had.
     fn name(&mut self, class: Class) -> String {
@@ -243,6 +245,11 @@ pub fn idle(which: Option<&str>) -> Result<(String, LinkInfo), Unfit> {
         return Err(Unfit::NotIdle(entry.name.clone(), entry.state));
     }
     Ok((entry.name.clone(), link))
+}
+
+/// Whether a network's card was pulled out, and it has no other yet.
+pub fn is_bereft(network: Network) -> bool {
+    REGISTRY.lock().bereft & 1 << network as u8 != 0
 }
 
 /// Whether a network has a card.
@@ -320,9 +327,13 @@ pub fn take(name: &str) -> Option<Box<dyn NetDevice>> {
 /// A network has the card, which has this link: its interrupt wakes that.
 pub fn activate(name: &str, network: Network, link: &LinkInfo) {
     let mut registry = REGISTRY.lock();
+    let user = Some(format!("{network} network"));
+    // What it had before is not waited for any more.
+    registry.entries.retain(|entry| entry.state != State::Gone || entry.user != user);
+    registry.bereft &= !(1 << network as u8);
     let Some(entry) = registry.find(name) else { return };
     entry.state = State::Active;
-    entry.user = Some(format!("{network} network"));
+    entry.user = user;
     entry.what = format!("{}, {network} network", told(link));
     entry.link = Some(*link);
     entry.owner.set(Some(network));

@@ -4,6 +4,7 @@
 use super::disk_swap;
 use super::jobs::{self, Follower, Handle};
 use super::{object, refuse};
+use crate::devices::cards::{self, CardError};
 use crate::devices::registry::{self, Unfit};
 use alloc::boxed::Box;
 use alloc::format;
@@ -13,17 +14,14 @@ use control::jobs::{Said, State};
 use control::request::Swap;
 use core::fmt;
 use core::time::Duration;
+use drivers_api::AbsentNet;
 use drivers_api::swap::{Failure, Reason, Step};
-use drivers_api::{AbsentNet, LifecycleError, LinkInfo, NetDevice, NetState};
 use machine::journal::EVENTS;
 use machine::thread::Builder;
 use machine::time::Instant;
+use net::Network;
 use net::ssh::{Caller, Output};
-use net::{Network, StartError};
 use serde::Serialize;
-
-/// The shortest longest packet of a network with IPv6 (RFC 8200, 5).
-const LEAST_MTU: usize = 1280;
 
 /// What a swap goes through, as far as it is told: while the network is held nobody hears of it.
 const STEPS: usize = 4;
@@ -31,15 +29,10 @@ const STEPS: usize = 4;
 /// Why a card was not changed.
 enum Fault {
     Cancelled,
-    Unfit(Unfit),
-    /// The new card's longest packet, in bytes.
-    Mtu(String, usize),
+    Card(CardError),
     Mode(String),
-    NotHeld(Network),
     /// A step, why, and how the old card goes on.
     Step(Step, String, String),
-    Card(String, LifecycleError),
-    Adopt(StartError),
     /// All networks that run have a card.
     NoneWithout,
 }
@@ -48,13 +41,9 @@ impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Cancelled => f.write_str("cancelled"),
-            Self::Unfit(unfit) => unfit.fmt(f),
-            Self::Mtu(name, mtu) => write!(f, "{name} has an MTU of {mtu}, which is below {LEAST_MTU}"),
+            Self::Card(error) => error.fmt(f),
             Self::Mode(why) => f.write_str(why),
-            Self::NotHeld(network) => write!(f, "the {network} network does not let go of its card in time"),
             Self::Step(step, why, after) => write!(f, "{}: {why}; {after}", step.name()),
-            Self::Card(name, error) => write!(f, "{name}: {error}"),
-            Self::Adopt(error) => error.fmt(f),
             Self::NoneWithout => f.write_str("no network is without a card"),
         }
     }
@@ -62,7 +51,13 @@ impl fmt::Display for Fault {
 
 impl From<Unfit> for Fault {
     fn from(unfit: Unfit) -> Self {
-        Self::Unfit(unfit)
+        Self::Card(CardError::Unfit(unfit))
+    }
+}
+
+impl From<CardError> for Fault {
+    fn from(error: CardError) -> Self {
+        Self::Card(error)
     }
 }
 
@@ -163,7 +158,7 @@ fn carry_out(handle: &Handle, asked: &Swap) -> Result<Changed, Fault> {
     handle.progress(0, STEPS, "check");
     let (old, before, network) = registry::active(&asked.old)?;
     let (new, after) = registry::idle(asked.new.as_deref())?;
-    let adapted = compare(&new, &before, &after)?;
+    let adapted = cards::compare(&new, &before, &after)?;
     modes::check().map_err(Fault::Mode)?;
     let mut changed = Changed {
         network: network.name(),
@@ -189,36 +184,13 @@ fn carry_out(handle: &Handle, asked: &Swap) -> Result<Changed, Fault> {
     Ok(changed)
 }
 
-/// What the network has to adapt to.
-fn compare(name: &str, before: &LinkInfo, after: &LinkInfo) -> Result<Vec<String>, Fault> {
-    let mut adapted = Vec::new();
-    if after.mtu < LEAST_MTU {
-        return Err(Fault::Mtu(name.to_string(), after.mtu));
-    }
-    if after.mtu != before.mtu {
-        adapted.push(format!("MTU {} in place of {}", after.mtu, before.mtu));
-    }
-    for (what, before, after) in [
-        ("checksums", before.offloads.tx_checksum, after.offloads.tx_checksum),
-        ("TCP segmentation", before.offloads.tso4, after.offloads.tso4),
-        ("TCP segmentation over IPv6", before.offloads.tso6, after.offloads.tso6),
-    ] {
-        match (before, after) {
-            (true, false) => adapted.push(format!("{what} by software")),
-            (false, true) => adapted.push(format!("{what} by the card")),
-            _ => {}
-        }
-    }
-    Ok(adapted)
-}
-
 /// The swap itself, with the network held.
 fn exchange(handle: &Handle, changed: &mut Changed, network: Network) -> Result<(), Fault> {
     let (Some(old), Some(new)) = (&changed.old, &changed.new) else { return Err(Fault::NoneWithout) };
     let card = registry::take(new).ok_or(Unfit::NoneIdle)?;
     let Some(mut held) = network.hold() else {
         registry::put_back(new, card);
-        return Err(Fault::NotHeld(network));
+        return Err(CardError::NotHeld(network).into());
     };
     let begun = Instant::now();
     #[cfg(feature = "app-faults")]
@@ -260,10 +232,10 @@ pub fn detach(caller: &Caller, device: String, timeout: Duration, json: bool, ou
     run(caller, &what, CHANGES, json, output, move |_| {
         let (old, _, network) = registry::active(&device)?;
         let deadline = Instant::now().saturating_add(timeout);
-        let mut held = network.hold_until(deadline).ok_or(Fault::NotHeld(network))?;
-        held.device().quiesce().map_err(|error| Fault::Card(old.clone(), error))?;
+        let mut held = network.hold_until(deadline).ok_or(CardError::NotHeld(network))?;
+        held.device().quiesce().map_err(|error| CardError::Card(old.clone(), error))?;
         let absent = Box::new(AbsentNet(held.device().link()));
-        let card = held.replace(absent).map_err(|(error, _)| Fault::Adopt(error))?;
+        let card = held.replace(absent).map_err(|(error, _)| CardError::Adopt(error))?;
         drop(held);
         registry::put_back(&old, card);
         let (network, old) = (network.name(), Some(old));
@@ -277,38 +249,10 @@ pub fn attach(caller: &Caller, device: Option<String>, json: bool, output: &mut 
     run(caller, what.trim_end(), CHANGES, json, output, move |_| {
         let without = |network: &Network| network.is_running() && !registry::has_card(*network);
         let network = Network::ALL.into_iter().find(without).ok_or(Fault::NoneWithout)?;
-        let (new, after) = registry::idle(device.as_deref())?;
-        let mut card = registry::take(&new).ok_or(Unfit::NoneIdle)?;
-        let mut held = network.hold().ok_or(Fault::NotHeld(network))?;
-        let before = held.device().link();
-        let adapted = match compare(&new, &before, &after) {
-            Ok(adapted) => adapted,
-            Err(fault) => {
-                registry::put_back(&new, card);
-                return Err(fault);
-            }
-        };
-        if let Err(error) = take_over(&mut *card, &before) {
-            registry::put_back(&new, card);
-            return Err(Fault::Card(new, error));
-        }
-        let link = card.link();
-        match held.replace(card) {
-            Ok(_absent) => registry::activate(&new, network, &link),
-            Err((error, card)) => {
-                registry::put_back(&new, card);
-                return Err(Fault::Adopt(error));
-            }
-        }
+        let (new, adapted) = cards::give(network, device.as_deref())?;
         let network = network.name();
         Ok(Changed { network, old: None, new: Some(new), adapted, stopped_ns: 0, dry_run: false })
     })
-}
-
-/// Serves in the place of a card that is gone.
-fn take_over(card: &mut dyn NetDevice, before: &LinkInfo) -> Result<(), LifecycleError> {
-    card.import(&NetState::of(before).encode())?;
-    card.resume()
 }
 
 #[cfg(feature = "vmm")]

@@ -125,7 +125,7 @@ fn bits(mask: u32) -> impl Iterator<Item = u8> {
 }
 
 /// What is served already was there before anybody listened.
-fn arrive(known: &mut Known, bus: &SlottedBus, slot: u8) {
+fn arrive(known: &mut Known, bus: &mut SlottedBus, slot: u8) {
     let space = &*known.space;
     let found = pci::functions_at(space, bus.bus, slot);
     let is_served =
@@ -133,7 +133,8 @@ fn arrive(known: &mut Known, bus: &SlottedBus, slot: u8) {
     if found.iter().any(is_served) {
         return;
     }
-    // One that was pulled out just before.
+    // One that was pulled out just before: nobody asks it to leave any more.
+    bus.refused &= !(1 << slot);
     known.lose(|function| (function.address.bus, function.address.device) == (bus.bus, slot));
     known.admit(bus.bus, slot, bus.window(slot));
 }
@@ -141,8 +142,10 @@ fn arrive(known: &mut Known, bus: &SlottedBus, slot: u8) {
 fn eject(known: &mut Known, registers: &Registers, bus: &mut SlottedBus, slot: u8, is_again: bool) {
     let place = (bus.bus, slot);
     if !known.has(bus.bus, slot) {
-        // Nothing is known there: whatever it is, it has no driver.
-        registers.eject(&X86, bus.selector, slot);
+        // Nothing is known there: whatever it is, it has no driver. But what was asked before is gone, and another may have come.
+        if !is_again {
+            registers.eject(&X86, bus.selector, slot);
+        }
         return;
     }
     let tell = |what: core::fmt::Arguments<'_>| {

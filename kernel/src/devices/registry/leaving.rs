@@ -66,7 +66,10 @@ pub fn gone(place: Place) -> Option<(String, Option<String>)> {
     entry.owner.set(None);
     let interrupt = entry.interrupt.take();
     drop(registry);
-    if let Some(mut held) = network.and_then(net::Network::hold) {
+    if let Some(network) = network
+        && let Some(mut held) = network.hold()
+    {
+        REGISTRY.lock().bereft |= 1 << network as u8;
         let absent = Box::new(AbsentNet(held.device().link()));
         match held.replace(absent) {
             Ok(mut old) => old.abandon(),

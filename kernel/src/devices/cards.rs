@@ -1,0 +1,124 @@
+//! Cards for networks that run without one: after `device detach`, or when theirs was pulled out.
+
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use core::fmt;
+use drivers_api::{LifecycleError, LinkInfo, NetDevice, NetState};
+use machine::journal::EVENTS;
+use net::{Network, StartError};
+
+use super::registry::{self, Unfit};
+
+/// The shortest longest packet of a network with IPv6 (RFC 8200, 5).
+const LEAST_MTU: usize = 1280;
+
+/// Why a network does not get a card.
+pub enum CardError {
+    /// The card is not what is asked for.
+    Unfit(Unfit),
+    /// Its longest packet, in bytes, is too short.
+    Mtu(String, usize),
+    /// The network does not run, or does not let go of its card in time.
+    NotHeld(Network),
+    /// The card fails.
+    Card(String, LifecycleError),
+    /// The network can't go on with it.
+    Adopt(StartError),
+}
+
+impl fmt::Display for CardError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unfit(unfit) => unfit.fmt(f),
+            Self::Mtu(name, mtu) => write!(f, "{name} has an MTU of {mtu}, which is below {LEAST_MTU}"),
+            Self::NotHeld(network) => write!(f, "the {network} network does not let go of its card in time"),
+            Self::Card(name, error) => write!(f, "{name}: {error}"),
+            Self::Adopt(error) => error.fmt(f),
+        }
+    }
+}
+
+impl From<Unfit> for CardError {
+    fn from(unfit: Unfit) -> Self {
+        Self::Unfit(unfit)
+    }
+}
+
+/// What a network has to adapt to with this card.
+pub fn compare(name: &str, before: &LinkInfo, after: &LinkInfo) -> Result<Vec<String>, CardError> {
+    let mut adapted = Vec::new();
+    if after.mtu < LEAST_MTU {
+        return Err(CardError::Mtu(name.to_string(), after.mtu));
+    }
+    if after.mtu != before.mtu {
+        adapted.push(format!("MTU {} in place of {}", after.mtu, before.mtu));
+    }
+    for (what, before, after) in [
+        ("checksums", before.offloads.tx_checksum, after.offloads.tx_checksum),
+        ("TCP segmentation", before.offloads.tso4, after.offloads.tso4),
+        ("TCP segmentation over IPv6", before.offloads.tso6, after.offloads.tso6),
+    ] {
+        match (before, after) {
+            (true, false) => adapted.push(format!("{what} by software")),
+            (false, true) => adapted.push(format!("{what} by the card")),
+            _ => {}
+        }
+    }
+    Ok(adapted)
+}
+
+/// Gives a network, which has none, an idle card: this one, or the first. Its name, and what the network has to adapt to.
+pub fn give(network: Network, which: Option<&str>) -> Result<(String, Vec<String>), CardError> {
+    let (name, after) = registry::idle(which)?;
+    let mut card = registry::take(&name).ok_or(Unfit::NoneIdle)?;
+    let Some(mut held) = network.hold() else {
+        registry::put_back(&name, card);
+        return Err(CardError::NotHeld(network));
+    };
+    let before = held.device().link();
+    let ready = compare(&name, &before, &after).and_then(|adapted| {
+        take_over(&mut *card, &before).map_err(|error| CardError::Card(name.clone(), error))?;
+        Ok(adapted)
+    });
+    let adapted = match ready {
+        Ok(adapted) => adapted,
+        Err(error) => {
+            registry::put_back(&name, card);
+            return Err(error);
+        }
+    };
+    let link = card.link();
+    match held.replace(card) {
+        Ok(_absent) => registry::activate(&name, network, &link),
+        Err((error, card)) => {
+            registry::put_back(&name, card);
+            return Err(CardError::Adopt(error));
+        }
+    }
+    Ok((name, adapted))
+}
+
+/// Serves in the place of a card that is gone.
+fn take_over(card: &mut dyn NetDevice, before: &LinkInfo) -> Result<(), LifecycleError> {
+    card.import(&NetState::of(before).encode())?;
+    card.resume()
+}
+
+/// Gives those networks a card whose own was pulled out, if there is an idle one.
+pub fn replace_gone() {
+    for network in Network::ALL.into_iter().filter(|network| registry::is_bereft(*network)) {
+        match give(network, None) {
+            Ok((name, adapted)) => {
+                let adapted = adapted.iter().map(|what| format!("; {what}")).collect::<String>();
+                log::warn!("the {network} network goes on with {name}{adapted}");
+                EVENTS.push("device", format_args!("the {network} network goes on with {name}{adapted}"));
+            }
+            Err(CardError::Unfit(Unfit::NoneIdle)) => {}
+            Err(error) => {
+                log::error!("the {network} network stays without a card: {error}");
+                EVENTS.push("device", format_args!("the {network} network stays without a card: {error}"));
+            }
+        }
+    }
+}
