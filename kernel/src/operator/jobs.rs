@@ -231,14 +231,12 @@ pub fn cancel(caller: &Caller, number: u64, json: bool, output: &mut dyn Output)
     }
 }
 
-#[cfg(any(feature = "bench", feature = "vmm"))]
 #[derive(Serialize)]
 struct Begun {
     job: u64,
 }
 
 /// Tells the number of a job that goes on without its client.
-#[cfg(any(feature = "bench", feature = "vmm"))]
 pub fn detach(job: u64, json: bool, output: &mut dyn Output) -> u8 {
     show(output, json, &Begun { job }, |Begun { job }| format!("job {job}\n"))
 }
