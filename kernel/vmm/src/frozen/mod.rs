@@ -131,8 +131,9 @@ impl Frozen {
     /// much around it may be written from now on; `recorded`: what may be written counts as written, so not more than has to be.
     #[inline]
     pub fn keep(&mut self, pages: &mut impl Pages, address: u64, recorded: bool) -> Size {
+        let unkept = if recorded { Size::Page } else { Size::Huge };
         if self.stage != Stage::Frozen || self.spoilt {
-            return if recorded { Size::Page } else { Size::Huge };
+            return unkept;
         }
         let page = address & !(PAGE - 1);
         let start = address & !(BLOCK - 1);
@@ -145,7 +146,7 @@ impl Frozen {
         }
         if self.copy(pages, page).is_none() {
             self.spoil();
-            return Size::Huge;
+            return unkept;
         }
         Size::Page
     }
