@@ -19,7 +19,7 @@ use core::net::{IpAddr, Ipv4Addr};
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use core::task::{Poll, Waker};
 use drivers_api::swap::{Rejected, Seat};
-use drivers_api::{MacAddr, NetDevice};
+use drivers_api::{AbsentNet, MacAddr, NetDevice};
 use machine::sync::{Mutex, MutexGuard};
 use machine::thread::{self, Builder, Priority, Thread};
 use machine::time::{Duration, Instant};
@@ -155,6 +155,14 @@ impl Held {
     /// The device.
     pub fn device(&mut self) -> &mut dyn NetDevice {
         &mut *self.running().device
+    }
+
+    /// Goes on without a device, and returns the one that there was: connections wait, nothing is sent.
+    pub fn bereave(&mut self) -> Box<dyn NetDevice> {
+        let absent = Box::new(AbsentNet(self.device().link()));
+        self.replace(absent)
+            .map_err(|(error, _)| error)
+            .expect("it has the address of the one that there was")
     }
 
     /// Goes on with another device, of any link, and returns the one before. The neighbors are told where our addresses are now.

@@ -1,5 +1,6 @@
 //! Cards for networks that run without one: after `device detach`, or when theirs was pulled out.
 
+use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -81,22 +82,31 @@ pub fn give(network: Network, which: Option<&str>) -> Result<(String, Vec<String
         take_over(&mut *card, &before).map_err(|error| CardError::Card(name.clone(), error))?;
         Ok(adapted)
     });
-    let adapted = match ready {
-        Ok(adapted) => adapted,
+    match ready {
+        Ok(adapted) => {
+            seat(&mut held, &name, card).map_err(CardError::Adopt)?;
+            Ok((name, adapted))
+        }
         Err(error) => {
             registry::put_back(&name, card);
-            return Err(error);
-        }
-    };
-    let link = card.link();
-    match held.replace(card) {
-        Ok(_absent) => registry::activate(&name, network, &link),
-        Err((error, card)) => {
-            registry::put_back(&name, card);
-            return Err(CardError::Adopt(error));
+            Err(error)
         }
     }
-    Ok((name, adapted))
+}
+
+/// Puts a card, which was taken out of the list and serves, where none is.
+pub fn seat(held: &mut net::Held, name: &str, card: Box<dyn NetDevice>) -> Result<(), StartError> {
+    let link = card.link();
+    match held.replace(card) {
+        Ok(_absent) => {
+            registry::activate(name, held.network(), &link);
+            Ok(())
+        }
+        Err((error, card)) => {
+            registry::put_back(name, card);
+            Err(error)
+        }
+    }
 }
 
 /// Serves in the place of a card that is gone.

@@ -1,13 +1,11 @@
 //! The devices across a freeze and a restore: at rest while the machine stands still, found anew by a system that is on another machine.
 
-use alloc::boxed::Box;
 use app::Env;
-use drivers_api::AbsentNet;
 use machine::time::{Duration, Instant};
 use machine::{irq, start};
 use net::{Config, Network};
 
-use super::{Card, Cards, disks, on_bus, registry, start_entropy};
+use super::{Card, Cards, cards, disks, on_bus, registry, start_entropy};
 
 /// The devices' part in a freeze, and in what comes of it.
 #[derive(Clone, Copy)]
@@ -64,10 +62,7 @@ impl Part {
         registry::forget();
         super::ports::forget();
         for network in held.networks.iter_mut().flatten() {
-            let gone = Box::new(AbsentNet(network.device().link()));
-            let mut old =
-                network.replace(gone).map_err(|(error, _)| error).expect("it has the old one's address");
-            old.abandon();
+            network.bereave().abandon();
         }
         held.disks.abandon();
         #[cfg(feature = "bench")]
@@ -134,12 +129,7 @@ fn give(Card { network: of, name }: Card, held: &mut Held) {
     let network = held.networks.iter_mut().flatten().find(|held| held.network() == of);
     let Some(network) = network else { return registry::rest(&name) };
     let Some(card) = registry::take(&name) else { return };
-    let link = card.link();
-    match network.replace(card) {
-        Ok(_absent) => registry::activate(&name, of, &link),
-        Err((error, card)) => {
-            log::error!("{error}; the {of} network has no card");
-            registry::put_back(&name, card);
-        }
+    if let Err(error) = cards::seat(network, &name, card) {
+        log::error!("{error}; the {of} network has no card");
     }
 }

@@ -6,7 +6,6 @@ use super::jobs::{self, Follower, Handle};
 use super::{object, refuse};
 use crate::devices::cards::{self, CardError};
 use crate::devices::registry::{self, Unfit};
-use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -14,7 +13,6 @@ use control::jobs::{Said, State};
 use control::request::Swap;
 use core::fmt;
 use core::time::Duration;
-use drivers_api::AbsentNet;
 use drivers_api::swap::{Failure, Reason, Step};
 use machine::journal::EVENTS;
 use machine::thread::Builder;
@@ -208,10 +206,7 @@ fn exchange(handle: &Handle, changed: &mut Changed, network: Network) -> Result<
                 None => format!("{old} serves on"),
                 Some(error) => {
                     // It stays in the list, as one that has failed.
-                    let absent = Box::new(AbsentNet(held.device().link()));
-                    if let Ok(mut gone) = held.replace(absent) {
-                        gone.halt();
-                    }
+                    held.bereave().halt();
                     registry::lose(old);
                     format!("{old} does not serve again: {error}; the {network} network has no card")
                 }
@@ -234,8 +229,7 @@ pub fn detach(caller: &Caller, device: String, timeout: Duration, json: bool, ou
         let deadline = Instant::now().saturating_add(timeout);
         let mut held = network.hold_until(deadline).ok_or(CardError::NotHeld(network))?;
         held.device().quiesce().map_err(|error| CardError::Card(old.clone(), error))?;
-        let absent = Box::new(AbsentNet(held.device().link()));
-        let card = held.replace(absent).map_err(|(error, _)| CardError::Adopt(error))?;
+        let card = held.bereave();
         drop(held);
         registry::put_back(&old, card);
         let (network, old) = (network.name(), Some(old));

@@ -1,10 +1,8 @@
 //! Devices that leave the list: let go, or pulled out.
 
-use alloc::boxed::Box;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use drivers::probe::Place;
-use drivers_api::AbsentNet;
 
 use super::{REGISTRY, State};
 
@@ -70,11 +68,7 @@ pub fn gone(place: Place) -> Option<(String, Option<String>)> {
         && let Some(mut held) = network.hold()
     {
         REGISTRY.lock().bereft |= 1 << network as u8;
-        let absent = Box::new(AbsentNet(held.device().link()));
-        match held.replace(absent) {
-            Ok(mut old) => old.abandon(),
-            Err((error, _)) => log::error!("{name} is gone, and its network keeps its driver: {error}"),
-        }
+        held.bereave().abandon();
     }
     drop(interrupt);
     Some((name, user))
