@@ -11,7 +11,7 @@ pub use stream::checkpoint;
 use super::jobs::{Cancelled, Handle};
 use super::key::key;
 use super::told::Told;
-use super::{changes, heir, identity};
+use super::{changes, heir, identity, modes};
 use crate::devices::{Held, Part};
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -34,9 +34,8 @@ use machine::thread::{self, Priority};
 use machine::time::{self, Instant};
 use machine::{cpu, frames};
 use mode::bare::{
-    FreezeError, Party, RequestError, Returned, Snapshot, SnapshotError, freeze, freeze_and_record, request,
+    FreezeError, Party, RequestError, Returned, Snapshot, SnapshotError, freeze, freeze_and_record,
 };
-use mode::{Outcome, Phase};
 use x86defs::state::CpuState;
 
 /// Pages that are fetched at a time.
@@ -185,12 +184,12 @@ fn take<S: Outlet>(
     part: Part,
     wish: Wish,
 ) -> Result<Option<Checkpoint<S>>, Fault> {
-    let entered = request(Some(Phase::Guest), LONGEST).map_err(Fault::Enter)? == Outcome::Switched;
+    let entered = modes::enter().map_err(Fault::Enter)?;
     let taken = take_in_guest_mode(handle, outlet, map, part, wish);
     // It was low while pages were sent.
     thread::set_priority(Priority::Normal);
     if entered && !base::is_kept() {
-        request(Some(Phase::Native), LONGEST).map_err(Fault::Leave)?;
+        modes::leave().map_err(Fault::Leave)?;
     }
     if let Ok(None) = taken {
         part.settle();

@@ -5,7 +5,7 @@ use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
-use control::request::{Switch, Target};
+use control::request::{LONGEST, Switch, Target};
 use machine::time::Instant;
 use metrics::json::Event;
 use metrics::snapshot::{Modes, Switches};
@@ -127,6 +127,21 @@ pub fn carry_out(switch: &Switch) -> (u8, bool, Option<String>) {
             (if late { exit::TIMED_OUT } else { exit::REFUSED }, false, Some(error.to_string()))
         }
     }
+}
+
+/// Whether there is a VMM.
+pub fn check() -> Result<(), String> {
+    monitor().map(drop).map_err(|error| error.to_string())
+}
+
+/// Guest mode, for a job that needs it; whether the machine was native, and is to be again.
+pub fn enter() -> Result<bool, RequestError> {
+    Ok(request(Some(Phase::Guest), LONGEST)? == Outcome::Switched)
+}
+
+/// Native mode again.
+pub fn leave() -> Result<(), RequestError> {
+    request(Some(Phase::Native), LONGEST).map(drop)
 }
 
 /// The last switches, moment by moment.

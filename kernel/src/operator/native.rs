@@ -48,6 +48,21 @@ pub fn carry_out(switch: &Switch) -> (u8, bool, Option<String>) {
     }
 }
 
+/// There is no VMM.
+pub fn check() -> Result<(), String> {
+    Err(ABSENT.to_string())
+}
+
+/// There is no other mode.
+pub fn enter() -> Result<bool, &'static str> {
+    Err(ABSENT)
+}
+
+/// There is no other mode.
+pub fn leave() -> Result<(), &'static str> {
+    Err(ABSENT)
+}
+
 /// The last switches: none.
 #[derive(Serialize)]
 pub struct Trace {

@@ -8,7 +8,7 @@ use super::jobs::belt::Inward;
 use super::jobs::{self, Cancelled, Follower, Handle};
 use super::key::key;
 use super::told::Told;
-use super::{heir, identity, refuse};
+use super::{heir, identity, modes, refuse};
 use crate::devices::{Part, Place, place};
 use alloc::boxed::Box;
 use alloc::string::{String, ToString};
@@ -25,8 +25,7 @@ use machine::cpu;
 use machine::memory::map::MemoryMap;
 use machine::thread::Builder;
 use machine::time::Instant;
-use mode::bare::{self, RequestError, RestoreError, monitor, request};
-use mode::{Outcome, Phase};
+use mode::bare::{self, RequestError, RestoreError, monitor};
 use net::ssh::{Caller, Output};
 use places::{Misfit, Places, Plan};
 use slots::{Slots, Which, WhichError};
@@ -208,8 +207,8 @@ fn take_over(
     new_identity: bool,
     farewell: impl FnOnce() -> Result<(), Fault>,
 ) -> Fault {
-    let entered = match request(Some(Phase::Guest), LONGEST) {
-        Ok(outcome) => outcome == Outcome::Switched,
+    let entered = match modes::enter() {
+        Ok(entered) => entered,
         Err(error) => return Fault::Mode(error),
     };
     let fault = farewell().err().unwrap_or_else(|| {
@@ -224,7 +223,7 @@ fn take_over(
         part.settle();
         Fault::Restore(error)
     });
-    if entered && let Err(error) = request(Some(Phase::Native), LONGEST) {
+    if entered && let Err(error) = modes::leave() {
         log::error!("the machine stays in guest mode: {error}");
     }
     fault

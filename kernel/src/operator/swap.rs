@@ -3,7 +3,7 @@
 #[cfg(feature = "vmm")]
 use super::disk_swap;
 use super::jobs::{self, Follower, Handle};
-use super::{object, refuse};
+use super::{modes, object, refuse};
 use crate::devices::cards::{self, CardError};
 use crate::devices::registry::{self, Unfit};
 use alloc::format;
@@ -170,7 +170,7 @@ fn carry_out(handle: &Handle, asked: &Swap) -> Result<Changed, Fault> {
         return Ok(changed);
     }
     handle.progress(1, STEPS, "enter guest mode");
-    let entered = modes::enter().map_err(Fault::Mode)?;
+    let entered = modes::enter().map_err(|error| Fault::Mode(error.to_string()))?;
     handle.progress(2, STEPS, "swap");
     let outcome = exchange(handle, &mut changed, network);
     handle.progress(3, STEPS, "leave guest mode");
@@ -247,46 +247,6 @@ pub fn attach(caller: &Caller, device: Option<String>, json: bool, output: &mut 
         let network = network.name();
         Ok(Changed { network, old: None, new: Some(new), adapted, stopped_ns: 0, dry_run: false })
     })
-}
-
-#[cfg(feature = "vmm")]
-mod modes {
-    use alloc::string::{String, ToString};
-    use control::request::LONGEST;
-    use mode::bare::{monitor, request};
-    use mode::{Outcome, Phase};
-
-    /// Whether there is a VMM.
-    pub fn check() -> Result<(), String> {
-        monitor().map(drop).map_err(|error| error.to_string())
-    }
-
-    /// Guest mode; whether the machine was native.
-    pub fn enter() -> Result<bool, String> {
-        let entered = request(Some(Phase::Guest), LONGEST).map_err(|error| error.to_string())?;
-        Ok(entered == Outcome::Switched)
-    }
-
-    pub fn leave() -> Result<(), String> {
-        request(Some(Phase::Native), LONGEST).map(drop).map_err(|error| error.to_string())
-    }
-}
-
-#[cfg(not(feature = "vmm"))]
-mod modes {
-    use alloc::string::{String, ToString};
-
-    pub fn check() -> Result<(), String> {
-        Err("the VMM was left out of this image".to_string())
-    }
-
-    pub fn enter() -> Result<bool, String> {
-        Ok(false)
-    }
-
-    pub fn leave() -> Result<(), String> {
-        Ok(())
-    }
 }
 
 /// Swaps that fail on purpose: `swap.fail=quiesce,import` has the first one fail at the one step, and the second at the other.
