@@ -57,7 +57,8 @@ pub fn find(bus: &Bus<'_>, command_line: &str) -> Option<StateDisk> {
     let mut is_missing = scratch.is_some();
     let mut found: Option<StateDisk> = None;
     for (number, mut disk) in bus.block().into_iter().enumerate() {
-        let mut what = format!("{} MiB", disk.device.geometry().sectors >> 11);
+        let what = format!("{} MiB", disk.device.geometry().sectors >> 11);
+        let mut uses = String::new();
         let driver = disk.device.name();
         let name = registry::admit_disk(disk.place, driver, what.clone());
         match disk.device.identity() {
@@ -67,7 +68,7 @@ pub fn find(bus: &Bus<'_>, command_line: &str) -> Option<StateDisk> {
         if scratch == Some(name.as_str()) {
             is_missing = false;
             let is_used = measure_with(Ok((&name, disk)));
-            registry::describe_disk(&name, what, is_used.then_some("benchmarks"));
+            registry::describe_disk(&name, uses, is_used.then_some("benchmarks"));
             continue;
         }
         let partitions = partitions(&name, &mut *disk.device);
@@ -75,7 +76,7 @@ pub fn find(bus: &Bus<'_>, command_line: &str) -> Option<StateDisk> {
         let disk = Arc::new(Disk { drive: Mutex::new(Some(Drive::new(name.clone(), disk))) });
         match (of(state::PARTITION), &found) {
             (Some(partition), None) => {
-                what += ", keeps the machine's state";
+                uses += ", keeps the machine's state";
                 found = Some(StateDisk { name: name.clone(), disk: Arc::clone(&disk), partition });
             }
             (Some(_), Some(first)) => {
@@ -85,9 +86,9 @@ pub fn find(bus: &Bus<'_>, command_line: &str) -> Option<StateDisk> {
         }
         let is_used = checkpoints::offer(&name, &disk, &of);
         if is_used {
-            what += ", keeps its checkpoints";
+            uses += ", keeps its checkpoints";
         }
-        registry::describe_disk(&name, what, is_used.then_some("checkpoints"));
+        registry::describe_disk(&name, uses, is_used.then_some("checkpoints"));
         #[cfg(feature = "vmm")]
         if let Some(disk) = Arc::into_inner(disk) {
             swap::shelve(disk.drive.lock().take());

@@ -97,7 +97,10 @@ struct Entry {
     driver: &'static str,
     state: State,
     user: Option<String>,
+    /// What it is by itself: a card's address, a disk's size.
     what: String,
+    /// What it is for, behind that.
+    uses: String,
     /// Its interrupt, if it is not its user's to keep: it lives as long as the device is here.
     interrupt: Option<Irq>,
     /// The network that a network card's interrupt wakes.
@@ -114,6 +117,11 @@ impl Entry {
         self.name == which || self.place.to_string() == which
     }
 
+    /// Whether this network had it when it was pulled out.
+    fn was_of(&self, network: Network) -> bool {
+        self.state == State::Gone && self.owner.network() == Some(network)
+    }
+
     fn found(&self) -> Found {
         Found {
             name: self.name.clone(),
@@ -121,7 +129,7 @@ impl Entry {
             driver: self.driver,
             state: self.state.name(),
             user: self.user.clone(),
-            what: self.what.clone(),
+            what: format!("{}{}", self.what, self.uses),
         }
     }
 
@@ -129,6 +137,7 @@ impl Entry {
         self.state = State::Idle;
         self.user = None;
         self.what = told(&card.link());
+        self.uses.clear();
         self.link = Some(card.link());
         self.owner.set(None);
         self.card = Some(card);
@@ -169,12 +178,10 @@ struct Registry {
     entries: Vec<Entry>,
     cards: usize,
     disks: usize,
-    /// A bit for each network whose card was pulled out, until it has another.
-    bereft: u8,
 }
 
 impl Registry {
-    const EMPTY: Self = Self { entries: Vec::new(), cards: 0, disks: 0, bereft: 0 };
+    const EMPTY: Self = Self { entries: Vec::new(), cards: 0, disks: 0 };
 
     /// A name that no other device has, or has had.
     fn name(&mut self, class: Class) -> String {
@@ -249,12 +256,16 @@ pub fn idle(which: Option<&str>) -> Result<(String, LinkInfo), Unfit> {
 
 /// Whether a network's card was pulled out, and it has no other yet.
 pub fn is_bereft(network: Network) -> bool {
-    REGISTRY.lock().bereft & 1 << network as u8 != 0
+    REGISTRY.lock().entries.iter().any(|entry| entry.was_of(network))
 }
 
 /// Whether a network has a card.
 pub fn has_card(network: Network) -> bool {
-    REGISTRY.lock().entries.iter().any(|entry| entry.owner.network() == Some(network))
+    let registry = REGISTRY.lock();
+    registry
+        .entries
+        .iter()
+        .any(|entry| entry.state == State::Active && entry.owner.network() == Some(network))
 }
 
 /// Takes in a disk that nobody uses; its name.
@@ -266,6 +277,7 @@ pub fn admit_disk(place: Place, driver: &'static str, what: String) -> String {
         state: State::Idle,
         user: None,
         what,
+        uses: String::new(),
         interrupt: None,
         owner: Owner::default(),
         link: None,
@@ -273,11 +285,24 @@ pub fn admit_disk(place: Place, driver: &'static str, what: String) -> String {
     })
 }
 
-/// Says more of a disk, and who uses it.
-pub fn describe_disk(name: &str, what: String, user: Option<&str>) {
+/// Says what a disk is for, and who uses it.
+pub fn describe_disk(name: &str, uses: String, user: Option<&str>) {
     if let Some(entry) = REGISTRY.lock().find(name) {
         entry.state = if user.is_some() { State::Active } else { State::Idle };
-        (entry.user, entry.what) = (user.map(str::to_string), what);
+        (entry.user, entry.uses) = (user.map(str::to_string), uses);
+    }
+}
+
+/// A disk has taken the place of another: it is for what that was for.
+#[cfg(feature = "vmm")]
+pub fn succeed(old: &str, new: &str) {
+    let mut registry = REGISTRY.lock();
+    let Some(old) = registry.find(old) else { return };
+    old.state = State::Idle;
+    let user = old.user.take();
+    let uses = core::mem::replace(&mut old.uses, format!(", replaced by {new}"));
+    if let Some(new) = registry.find(new) {
+        (new.state, new.user, new.uses) = (State::Active, user, uses);
     }
 }
 
@@ -302,6 +327,7 @@ pub fn admit(card: Attached<dyn NetDevice>, owner: Owner) -> String {
             state: State::Idle,
             user: None,
             what: String::new(),
+            uses: String::new(),
             interrupt: Some(interrupt),
             owner,
             link: None,
@@ -327,14 +353,13 @@ pub fn take(name: &str) -> Option<Box<dyn NetDevice>> {
 /// A network has the card, which has this link: its interrupt wakes that.
 pub fn activate(name: &str, network: Network, link: &LinkInfo) {
     let mut registry = REGISTRY.lock();
-    let user = Some(format!("{network} network"));
     // What it had before is not waited for any more.
-    registry.entries.retain(|entry| entry.state != State::Gone || entry.user != user);
-    registry.bereft &= !(1 << network as u8);
+    registry.entries.retain(|entry| !entry.was_of(network));
     let Some(entry) = registry.find(name) else { return };
     entry.state = State::Active;
-    entry.user = user;
-    entry.what = format!("{}, {network} network", told(link));
+    entry.user = Some(format!("{network} network"));
+    entry.what = told(link);
+    entry.uses = format!(", {network} network");
     entry.link = Some(*link);
     entry.owner.set(Some(network));
     drop(registry);

@@ -45,14 +45,13 @@ impl Swapped {
 /// Lets a disk take another's place. Checkpoints are written meanwhile; the switch itself is in turn with them.
 pub fn swap(caller: &Caller, what: &str, asked: Asked, json: bool, output: &mut dyn Output) -> u8 {
     let Asked { old, new, dry_run, detach } = asked;
-    let to = new.unwrap_or_else(|| "next".to_string());
     if dry_run {
-        return match swap::begin(&old, &to, true) {
+        return match swap::begin(&old, new.as_deref(), true) {
             Ok(swap) => show(output, json, &Swapped::new(&old, &swap, false), Swapped::text),
             Err(error) => refuse(output, json, &error.to_string()),
         };
     }
-    let work = move |handle: &Handle| match swap::begin(&old, &to, false) {
+    let work = move |handle: &Handle| match swap::begin(&old, new.as_deref(), false) {
         Ok(swap) => run(handle, &old, &swap),
         Err(error) => State::Failed(error.to_string()),
     };

@@ -78,8 +78,8 @@ pub struct Swap {
     pub sectors: u64,
 }
 
-/// Whether `to`, a name, a place or `next`, can take the place of `old`; begins to make it so unless it `only_looks`.
-pub fn begin(old: &str, to: &str, only_looks: bool) -> Result<Swap, SwapError> {
+/// Whether a disk, by name or place, else the first that fits, can take the place of `old`; begins to make it so unless it `only_looks`.
+pub fn begin(old: &str, to: Option<&str>, only_looks: bool) -> Result<Swap, SwapError> {
     let not_used = || SwapError::NotUsed(old.to_string());
     let place = place().ok_or_else(not_used)?;
     let mut drive = place.lock();
@@ -88,11 +88,9 @@ pub fn begin(old: &str, to: &str, only_looks: bool) -> Result<Swap, SwapError> {
         return Err(SwapError::Busy);
     }
     let mut shelf = shelf();
-    let found = registry::list();
-    let is_meant = |name: &str| match to {
-        "next" => true,
-        _ => found.iter().any(|each| each.name == name && (name == to || each.place == to)),
-    };
+    let wanted = to.map(|which| registry::disk(which).ok_or_else(|| SwapError::NotIdle(which.to_string())));
+    let wanted = wanted.transpose()?;
+    let is_meant = |name: &str| wanted.as_deref().is_none_or(|wanted| wanted == name);
     let mut why = None;
     for number in (0..shelf.len()).filter(|number| is_meant(&shelf[*number].name)).collect::<Vec<_>>() {
         let new = &mut shelf[number];
@@ -123,9 +121,9 @@ pub fn begin(old: &str, to: &str, only_looks: bool) -> Result<Swap, SwapError> {
         return Ok(swap);
     }
     match (to, why) {
-        ("next", why) => Err(SwapError::NoneFits(why)),
+        (None, why) => Err(SwapError::NoneFits(why)),
         (_, Some(why)) => Err(SwapError::Refused(why)),
-        (to, None) => Err(SwapError::NotIdle(to.to_string())),
+        (Some(to), None) => Err(SwapError::NotIdle(to.to_string())),
     }
 }
 
@@ -168,22 +166,10 @@ impl Swap {
             Err(end) => Err(SwapError::End(end)),
         };
         if result.is_ok() {
-            tell(&new.name, &drive.name);
+            registry::succeed(&new.name, &drive.name);
         }
         new.rest();
         shelf().push(new);
         result
-    }
-}
-
-/// Writes down who has what.
-fn tell(old: &str, new: &str) {
-    let found = registry::list();
-    let what = |name: &str| found.iter().find(|found| found.name == name).map(|found| found.what.clone());
-    if let (Some(of_old), Some(of_new)) = (what(old), what(new)) {
-        let uses = of_old.find(',').map_or("", |at| &of_old[at..]);
-        registry::describe_disk(new, of_new + uses, Some("checkpoints"));
-        let size = of_old.split(',').next().unwrap_or_default();
-        registry::describe_disk(old, alloc::format!("{size}, replaced by {new}"), None);
     }
 }

@@ -61,13 +61,11 @@ pub fn gone(place: Place) -> Option<(String, Option<String>)> {
     }
     entry.state = State::Gone;
     let network = entry.owner.network();
-    entry.owner.set(None);
     let interrupt = entry.interrupt.take();
     drop(registry);
     if let Some(network) = network
         && let Some(mut held) = network.hold()
     {
-        REGISTRY.lock().bereft |= 1 << network as u8;
         held.bereave().abandon();
     }
     drop(interrupt);
