@@ -173,7 +173,7 @@ impl Ports {
             self.bus.lose(|function| function.address == address);
         }
         if let Some(acpi) = &mut self.acpi {
-            acpi.ask_again(&mut self.bus);
+            acpi.eject(&mut self.bus);
         }
     }
 

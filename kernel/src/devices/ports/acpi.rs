@@ -31,7 +31,7 @@ struct SlottedBus {
     /// One slot, which has all of the window; or 32 slots, each with its part.
     is_single: bool,
     window: Window,
-    /// Slots that were asked for and could not be ejected.
+    /// Slots that were asked for and could not be ejected, which was told.
     refused: u32,
 }
 
@@ -97,24 +97,23 @@ impl Slots {
         if !SIGNALLED.swap(false, Ordering::AcqRel) {
             return;
         }
-        let Self { registers, buses, .. } = self;
+        let Self { registers, buses, .. } = &mut *self;
         for bus in buses {
-            let slots = bus.slots(registers);
-            for slot in bits(registers.arrived(&X86, bus.selector) & slots) {
+            for slot in bits(registers.arrived(&X86, bus.selector) & bus.slots(registers)) {
                 arrive(known, bus, slot);
             }
-            for slot in bits(registers.asked(&X86, bus.selector) & slots) {
-                eject(known, registers, bus, slot, false);
-            }
         }
+        self.eject(known);
     }
 
-    /// Tries those again that were refused: who had them may have let go.
-    pub fn ask_again(&mut self, known: &mut Known) {
+    /// Ejects what shall leave and can. The wish stays in its register: who has what can't leave may have let go by the next time.
+    pub fn eject(&mut self, known: &mut Known) {
         let Self { registers, buses, .. } = self;
         for bus in buses {
-            for slot in bits(core::mem::take(&mut bus.refused)) {
-                eject(known, registers, bus, slot, true);
+            let asked = registers.asked(&X86, bus.selector) & bus.slots(registers);
+            bus.refused &= asked;
+            for slot in bits(asked) {
+                eject(known, registers, bus, slot);
             }
         }
     }
@@ -125,7 +124,7 @@ fn bits(mask: u32) -> impl Iterator<Item = u8> {
 }
 
 /// What is served already was there before anybody listened.
-fn arrive(known: &mut Known, bus: &mut SlottedBus, slot: u8) {
+fn arrive(known: &mut Known, bus: &SlottedBus, slot: u8) {
     let space = &*known.space;
     let found = pci::functions_at(space, bus.bus, slot);
     let is_served =
@@ -133,27 +132,24 @@ fn arrive(known: &mut Known, bus: &mut SlottedBus, slot: u8) {
     if found.iter().any(is_served) {
         return;
     }
-    // One that was pulled out just before: nobody asks it to leave any more.
-    bus.refused &= !(1 << slot);
+    // One that was pulled out just before.
     known.lose(|function| (function.address.bus, function.address.device) == (bus.bus, slot));
     known.admit(bus.bus, slot, bus.window(slot));
 }
 
-fn eject(known: &mut Known, registers: &Registers, bus: &mut SlottedBus, slot: u8, is_again: bool) {
+fn eject(known: &mut Known, registers: &Registers, bus: &mut SlottedBus, slot: u8) {
     let place = (bus.bus, slot);
     if !known.has(bus.bus, slot) {
-        // Nothing is known there: whatever it is, it has no driver. But what was asked before is gone, and another may have come.
-        if !is_again {
-            registers.eject(&X86, bus.selector, slot);
-        }
+        // Nothing is known there: whatever it is, it has no driver.
+        registers.eject(&X86, bus.selector, slot);
         return;
     }
     let tell = |what: core::fmt::Arguments<'_>| {
         EVENTS.push("port", format_args!("pci:0000:{:02x}:{:02x}: {what}", place.0, place.1));
     };
     if let Err(in_use) = known.dismiss(bus.bus, slot) {
-        bus.refused |= 1 << slot;
-        if !is_again {
+        if bus.refused & 1 << slot == 0 {
+            bus.refused |= 1 << slot;
             tell(format_args!("refused to let go: {in_use}"));
         }
         return;
