@@ -1,10 +1,10 @@
 //! Slots that ACPI tells of (QEMU, `docs/specs/acpi_pci_hotplug.rst`), and the event by which it does (ACPI 6.5, 4.8).
 
+use super::wait;
 use crate::pci::Function;
 use machine::acpi::{Block, Fadt};
 use machine::io;
-use machine::thread;
-use machine::time::{Duration, Instant};
+use machine::time::Duration;
 
 /// Ports, as they are read and written.
 pub trait IoSpace: Send + Sync {
@@ -153,12 +153,8 @@ impl Event {
             if !is_ours() {
                 io.write8(port, value);
             }
-            let deadline = Instant::now().saturating_add(PATIENCE);
-            while !is_ours() {
-                if Instant::now() >= deadline {
-                    return Err(EventError::Refused);
-                }
-                thread::sleep(Duration::from_millis(1));
+            if !wait(PATIENCE, is_ours) {
+                return Err(EventError::Refused);
             }
         }
         event.acknowledge(io);

@@ -17,6 +17,9 @@ pub use acpi::{Event, EventError, IoSpace, Slots, X86};
 pub use native::{LinkError, Native};
 pub use resources::{Taken, behind, number_bus, window};
 
+use machine::thread;
+use machine::time::{Duration, Instant};
+
 /// What a port tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Notice {
@@ -32,6 +35,19 @@ pub enum Notice {
     Gone,
     /// Its power failed; it is without now.
     Fault,
+}
+
+/// Looks each millisecond until it is done, and sleeps meanwhile; false if that takes too long.
+fn wait(patience: Duration, mut is_done: impl FnMut() -> bool) -> bool {
+    const LOOK: Duration = Duration::from_millis(1);
+    let deadline = Instant::now().saturating_add(patience);
+    while !is_done() {
+        if Instant::now() >= deadline {
+            return false;
+        }
+        thread::sleep(LOOK);
+    }
+    true
 }
 
 #[cfg(test)]

@@ -1,8 +1,7 @@
 //! The slot of a PCI Express root port (PCI Express Base Specification 5.0, 6.7, 7.5.3.9 to 7.5.3.11).
 
-use super::Notice;
+use super::{Notice, wait};
 use crate::pci::{ConfigSpace, Function};
-use machine::thread;
 use machine::time::{Duration, Instant};
 
 const CAPABILITY: u8 = 0x10;
@@ -175,7 +174,7 @@ impl Native {
         self.clear(space, status::COMPLETED);
         space.write_half(self.function.address, at, old & !clear | set);
         if self.completes_commands {
-            wait(|| self.status(space) & status::COMPLETED != 0);
+            wait(PATIENCE, || self.status(space) & status::COMPLETED != 0);
             self.clear(space, status::COMPLETED);
         }
     }
@@ -299,9 +298,9 @@ impl Native {
             // Vendor 0001h: it answers, but not yet with what it is (2.3.2).
             !matches!(id as u16, 0 | 1 | u16::MAX)
         };
-        let up = if self.reports_link && !wait(|| self.has_link(space)) {
+        let up = if self.reports_link && !wait(PATIENCE, || self.has_link(space)) {
             Err(LinkError::Down)
-        } else if !wait(answer) {
+        } else if !wait(PATIENCE, answer) {
             Err(LinkError::Silent)
         } else {
             Ok(())
@@ -331,17 +330,4 @@ impl Native {
         self.command(space, control::POWER_OFF | control::OFF, 0);
         self.clear(space, status::LINK);
     }
-}
-
-/// Looks until it is done; false if that takes too long.
-fn wait(mut is_done: impl FnMut() -> bool) -> bool {
-    const LOOK: Duration = Duration::from_millis(1);
-    let deadline = Instant::now().saturating_add(PATIENCE);
-    while !is_done() {
-        if Instant::now() >= deadline {
-            return false;
-        }
-        thread::sleep(LOOK);
-    }
-    true
 }

@@ -23,6 +23,13 @@ pub struct Address {
     pub function: u8,
 }
 
+impl Address {
+    /// Whether it is a function of this device.
+    pub fn is_of(self, bus: u8, device: u8) -> bool {
+        (self.bus, self.device) == (bus, device)
+    }
+}
+
 impl core::fmt::Display for Address {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         write!(f, "{:02x}:{:02x}.{}", self.bus, self.device, self.function)

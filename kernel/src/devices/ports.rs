@@ -183,11 +183,9 @@ impl Ports {
         let found = registry::list();
         let port = |((bus, device), way)| {
             let place = format!("pci:0000:{bus:02x}:{device:02x}");
-            let is_in =
-                |function: &&Function| (function.address.bus, function.address.device) == (bus, device);
             let devices = found.iter().filter(|found| found.place.starts_with(&format!("{place}.")));
             let devices: Vec<String> = devices.map(|found| found.name.clone()).collect();
-            Port { place, way, is_free: !self.bus.functions.iter().any(|it| is_in(&it)), devices }
+            Port { place, way, is_free: !self.bus.has(bus, device), devices }
         };
         acpi.chain(native).map(port).collect()
     }
@@ -195,7 +193,7 @@ impl Ports {
 
 impl Known {
     fn has(&self, bus: u8, device: u8) -> bool {
-        self.functions.iter().any(|it| (it.address.bus, it.address.device) == (bus, device))
+        self.functions.iter().any(|it| it.address.is_of(bus, device))
     }
 
     /// A device that was plugged in gets addresses of the window, and drivers.
@@ -252,7 +250,7 @@ impl Known {
 
     /// Lets a device go, if nobody uses it.
     fn dismiss(&mut self, bus: u8, device: u8) -> Result<(), InUse> {
-        let is_in = |function: &Function| (function.address.bus, function.address.device) == (bus, device);
+        let is_in = |function: &Function| function.address.is_of(bus, device);
         let places: Vec<Place> =
             self.functions.iter().filter(|it| is_in(it)).map(|it| Place::Pci(it.address)).collect();
         let names = registry::dismiss(&places)?;

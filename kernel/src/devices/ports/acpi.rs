@@ -133,7 +133,7 @@ fn arrive(known: &mut Known, bus: &SlottedBus, slot: u8) {
         return;
     }
     // One that was pulled out just before.
-    known.lose(|function| (function.address.bus, function.address.device) == (bus.bus, slot));
+    known.lose(|function| function.address.is_of(bus.bus, slot));
     known.admit(bus.bus, slot, bus.window(slot));
 }
 
