@@ -1,8 +1,12 @@
-//! Small checkpoints of a machine that never was.
+//! Small checkpoints of a machine that never was; and what is in those of machines.
+
+use std::fmt::Display;
+use std::fs;
+use std::path::Path;
 
 use checkpoint::{
-    Features, FrameKind, Frames, Header, Key, MIN_CHUNK, Manifest, Map, PAGE, Range, Region, RegionKind,
-    Register, Vendor, Word, Writer,
+    Content, Event, Features, FrameKind, Frames, Header, Key, MIN_CHUNK, Manifest, Map, PAGE, Range, Reader,
+    Region, RegionKind, Register, Stream, Vendor, Word, Writer,
 };
 
 /// Frames of its memory.
@@ -47,4 +51,38 @@ pub fn checkpoint(
         Err(checkpoint::WriteError::Format(error)) => Err(error),
         Err(checkpoint::WriteError::Sink(never)) => match never {},
     }
+}
+
+/// Reads a file with a checkpoint: shows `look` each page that is in it, with its frame's number. Returns what comes before the pages.
+///
+/// # Panics
+/// When it is none, or was not made with this key.
+pub fn pages(path: &Path, key: &Key, mut look: impl FnMut(u64, &[u8])) -> Manifest {
+    let bytes = fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let wrong = |error: &dyn Display| -> ! { panic!("{}: {error}", path.display()) };
+    let mut stream =
+        Stream::new(&bytes[..], Reader::new(Some(key.clone()))).unwrap_or_else(|error| wrong(&error));
+    let mut manifest = None;
+    while let Some(event) = stream.event().unwrap_or_else(|error| wrong(&error)) {
+        match event {
+            Event::Manifest(found) => manifest = Some(found.clone()),
+            Event::Pages(found) => {
+                for piece in found.pieces() {
+                    if let Content::Pages(bytes) = piece.content {
+                        bytes
+                            .chunks_exact(PAGE)
+                            .zip(piece.first..)
+                            .for_each(|(page, frame)| look(frame, page));
+                    }
+                }
+            }
+            Event::End(_) => {}
+        }
+    }
+    manifest.unwrap_or_else(|| wrong(&"it is empty"))
+}
+
+/// An ID as operators say it.
+pub fn id(header: &Header) -> String {
+    format!("{:032x}", u128::from_be_bytes(header.id))
 }

@@ -2,6 +2,7 @@
 //!
 //! | module | what it is for |
 //! |---|---|
+//! | [`apart`] | tests in a network namespace of their own |
 //! | [`checkpoints`] | checkpoints of a machine that never was |
 //! | [`clock`] | the ticks of `bench=ticks` |
 //! | [`operator`] | commands to a machine over the control protocol |
@@ -17,6 +18,7 @@
 //! | [`stamps`] | pages that all CPUs stamp in step, in checkpoints |
 //! | [`targets`] | the fuzz targets: one for each parser |
 
+pub mod apart;
 pub mod checkpoints;
 pub mod clock;
 pub mod guest;

@@ -2,10 +2,11 @@
 //! panic.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::Path;
 
-use checkpoint::{Content, Event, Key, PAGE, Reader, Stream};
+use checkpoint::{Header, Key, PAGE};
+
+use crate::checkpoints::pages;
 
 /// What a stamped page says behind its first stamp (`selftest::stamps`).
 const MARK: &[u8; 8] = b"QS stamp";
@@ -20,42 +21,34 @@ pub struct Stamps {
 }
 
 impl Stamps {
-    /// Reads one, which builds on the one that was read before, if it builds on any. Returns how many stamped pages are in it.
+    /// Reads one, which builds on the one that was read before, if it builds on any. Returns its header, and how many stamped pages are in it.
     ///
     /// # Panics
     /// When it is none.
-    pub fn read(&mut self, path: &Path, key: Key) -> usize {
-        let bytes = fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-        let wrong = |error| panic!("{}: {error}", path.display());
-        let mut stream = Stream::new(&bytes[..], Reader::new(Some(key))).unwrap_or_else(wrong);
-        let mut found = 0;
-        while let Some(event) = stream.event().unwrap_or_else(|error| panic!("{}: {error}", path.display())) {
-            match event {
-                Event::Manifest(manifest) if manifest.header.base.is_none() => self.pages.clear(),
-                Event::Manifest(_) | Event::End(_) => {}
-                Event::Pages(pages) => {
-                    for piece in pages.pieces() {
-                        let Content::Pages(bytes) = piece.content else { continue };
-                        let frames = bytes.chunks_exact(PAGE).zip(piece.first..);
-                        found += frames.filter(|(page, frame)| self.look(page, *frame)).count();
-                    }
-                }
-            }
+    pub fn read(&mut self, path: &Path, key: &Key) -> (Header, usize) {
+        let mut found = Self::default();
+        let manifest = pages(path, key, |frame, page| found.look(page, frame));
+        let count = found.pages.len();
+        if manifest.header.base.is_none() {
+            self.pages.clear();
         }
-        found
+        self.pages.append(&mut found.pages);
+        if count > 0 {
+            self.all = found.all;
+        }
+        (manifest.header, count)
     }
 
-    /// Whether a page is a stamped one, and no copy of one, which is in another frame.
-    fn look(&mut self, page: &[u8], frame: u64) -> bool {
+    /// Looks at a page, which may be a stamped one, and no copy of one, which is in another frame.
+    fn look(&mut self, page: &[u8], frame: u64) {
         let word = |at: usize| {
             u64::from_le_bytes(page[at..at + 8].try_into().unwrap_or_else(|_| unreachable!("eight bytes")))
         };
         if &page[8..16] != MARK || word(16) != frame * PAGE as u64 {
-            return false;
+            return;
         }
         self.pages.insert((word(24), word(32)), [word(0), word(PAGE - 8)]);
         self.all = (word(40), word(48));
-        true
     }
 
     /// Asserts that all stamps are there and of one instant: those of a CPU fall once and by one in the order in which it writes them, and all

@@ -1,6 +1,7 @@
 //! What a store has to hold and to do while something else is tested. Made for tests: what goes wrong is a panic.
 
-use std::io::{Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 
 use crate::guest::Guest;
@@ -55,5 +56,46 @@ impl Drop for Load {
     fn drop(&mut self) {
         drop(self.0.kill());
         drop(self.0.wait());
+    }
+}
+
+/// A client that sends commands as lines.
+#[derive(Debug)]
+pub struct Client(pub BufReader<TcpStream>);
+
+impl Client {
+    /// On a connection.
+    pub fn of(stream: TcpStream) -> Self {
+        Self(BufReader::new(stream))
+    }
+
+    /// Sends a command.
+    pub fn send(&mut self, words: &str) -> io::Result<()> {
+        self.0.get_mut().write_all(format!("{words}\r\n").as_bytes())
+    }
+
+    /// The next line of an answer.
+    pub fn line(&mut self) -> io::Result<String> {
+        let mut line = String::new();
+        match self.0.read_line(&mut line)? {
+            0 => Err(io::ErrorKind::UnexpectedEof.into()),
+            _ => Ok(line.trim_end().to_owned()),
+        }
+    }
+
+    /// The first line of the answer to a command.
+    pub fn ask(&mut self, words: &str) -> io::Result<String> {
+        self.send(words)?;
+        self.line()
+    }
+
+    /// The bulk string that answers; nothing where there is none.
+    ///
+    /// # Panics
+    /// When something else answers.
+    pub fn bulk(&mut self, words: &str) -> io::Result<Option<String>> {
+        let head = self.ask(words)?;
+        assert!(head.starts_with('$'), "{words}: {head}");
+        if head == "$-1" { Ok(None) } else { self.line().map(Some) }
     }
 }

@@ -6,11 +6,12 @@ use std::io::Read;
 use std::path::Path;
 use std::process::Stdio;
 
-use checkpoint::{Content, Event, Key, PAGE, Reader, Stream};
+use checkpoint::PAGE;
 use image_builder::Machine;
 use image_builder::checkpoint::{self as file, Trust};
 use image_builder::control::{self, Keys};
 use image_builder::kernel::CheckpointKey;
+use tests::checkpoints;
 use tests::guest::{self, Guest, wait_until};
 use tests::operator::{DONE, FAILED, Operator, REFUSED};
 use tests::remote::{Place, checkpoint, client, restore};
@@ -79,8 +80,7 @@ fn is_taken_under_load_with_two_cpus() {
 
 /// The ID that a checkpoint has.
 fn id(place: &Place) -> String {
-    let header = file::inspect(&place.0, None).unwrap().manifest.header;
-    format!("{:032x}", u128::from_be_bytes(header.id))
+    checkpoints::id(&file::inspect(&place.0, None).unwrap().manifest.header)
 }
 
 /// A base and two increments of a machine under load, merged, are the machine as it was at the last one: another machine goes on from there. An
@@ -267,23 +267,6 @@ fn are_taken_from_who_has_the_key() {
     guest.assert_serving();
 }
 
-/// All pages of a checkpoint.
-fn pages(path: &Path, key: Key) -> Vec<u8> {
-    let bytes = fs::read(path).unwrap();
-    let mut stream = Stream::new(&bytes[..], Reader::new(Some(key))).unwrap();
-    let mut pages = Vec::new();
-    while let Some(event) = stream.event().unwrap() {
-        if let Event::Pages(found) = event {
-            for piece in found.pieces() {
-                if let Content::Pages(bytes) = piece.content {
-                    pages.extend_from_slice(bytes);
-                }
-            }
-        }
-    }
-    pages
-}
-
 /// A machine that has made and read checkpoints has no trace of their key in what it writes next.
 #[test]
 fn have_no_trace_of_their_key() {
@@ -296,7 +279,8 @@ fn have_no_trace_of_their_key() {
     is_refused(&guest, &first.0);
     assert_eq!(checkpoint(&guest, "checkpoint", &second.0).0, Some(0));
     let key = file::key::of_user().unwrap();
-    let pages = pages(&second.0, key.clone());
+    let mut pages = Vec::new();
+    checkpoints::pages(&second.0, &key, |_, page| pages.extend_from_slice(page));
     let finds = |wanted: &[u8]| pages.windows(wanted.len()).any(|window| window == wanted);
     assert!(finds(b"that is to be found"));
     let derived = ["header", "chunk"]

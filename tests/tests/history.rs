@@ -16,11 +16,13 @@ use std::time::{Duration, Instant};
 use image_builder::Machine;
 use image_builder::control::{self, Keys};
 use image_builder::machine::Builder;
-use tests::guest::{self, Guest, PATIENCE, skip, wait_until};
+use tests::apart::{self, Apart};
+use tests::guest::{self, Guest, PATIENCE, wait_until};
 use tests::namespace;
 use tests::operator::Operator;
 use tests::program;
 use tests::remote::{self, Place};
+use tests::store::Client;
 
 const HOST: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 1);
 /// The machine that is frozen, and then the restored one.
@@ -31,47 +33,24 @@ const WRITERS: usize = 4;
 /// What each writer has done at least before the freeze, after it, and after the restore.
 const STEPS: u64 = 100;
 
-/// A client.
-struct Client(BufReader<TcpStream>);
+/// A client of the store, which may be away for a while.
+fn connect() -> io::Result<Client> {
+    let stream = TcpStream::connect_timeout(&SocketAddr::new(STORE.into(), 6379), PATIENCE)?;
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(Duration::from_secs(2)))?;
+    Ok(Client::of(stream))
+}
 
-impl Client {
-    fn new() -> io::Result<Self> {
-        let stream = TcpStream::connect_timeout(&SocketAddr::new(STORE.into(), 6379), PATIENCE)?;
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(Duration::from_secs(2)))?;
-        Ok(Self(BufReader::new(stream)))
-    }
+/// The bulk string that answers, as a number; 0 where there is none.
+fn count(client: &mut Client, words: &str) -> io::Result<u64> {
+    Ok(client.bulk(words)?.map_or(0, |number| number.parse().unwrap()))
+}
 
-    fn send(&mut self, words: &str) -> io::Result<()> {
-        self.0.get_mut().write_all(format!("{words}\r\n").as_bytes())
-    }
-
-    fn line(&mut self) -> io::Result<String> {
-        let mut line = String::new();
-        match self.0.read_line(&mut line)? {
-            0 => Err(io::ErrorKind::UnexpectedEof.into()),
-            _ => Ok(line.trim_end().to_owned()),
-        }
-    }
-
-    fn ask(&mut self, words: &str) -> io::Result<String> {
-        self.send(words)?;
-        self.line()
-    }
-
-    /// The bulk string that answers, as a number; 0 where there is none.
-    fn value(&mut self, words: &str) -> io::Result<u64> {
-        let head = self.ask(words)?;
-        assert!(head.starts_with('$'), "{words}: {head}");
-        if head == "$-1" { Ok(0) } else { Ok(self.line()?.parse().unwrap()) }
-    }
-
-    /// The same where there is one.
-    fn number(&mut self, words: &str) -> u64 {
-        let value = self.value(words).unwrap();
-        assert_ne!(value, 0, "{words}");
-        value
-    }
+/// The same where there is one.
+fn number(client: &mut Client, words: &str) -> u64 {
+    let value = count(client, words).unwrap();
+    assert_ne!(value, 0, "{words}");
+    value
 }
 
 /// A `redis-cli` that is asked line by line, and keeps its connection meanwhile.
@@ -149,7 +128,7 @@ impl History {
 
 /// Sets its own key to 1, 2, 3, reads the next writer's, and counts each time, until the machine answers no more.
 fn writes(writer: usize, done: &AtomicU64, over: &AtomicBool) -> History {
-    let mut client = Client::new().unwrap();
+    let mut client = connect().unwrap();
     let mut history = History::default();
     let other = (writer + 1) % WRITERS;
     loop {
@@ -163,7 +142,7 @@ fn writes(writer: usize, done: &AtomicU64, over: &AtomicBool) -> History {
         });
         steps.push(Step { value, asked, answered });
         let asked = Instant::now();
-        let Ok(value) = answer.and_then(|_| client.value(&format!("GET writer{other}"))) else { break };
+        let Ok(value) = answer.and_then(|_| count(&mut client, &format!("GET writer{other}"))) else { break };
         history.reads.push(Seen { value, asked, answered: Instant::now() });
         let Ok(answer) = client.ask("INCR steps") else { break };
         assert!(answer.starts_with(':'), "{answer}");
@@ -181,21 +160,14 @@ fn on_tap(image: &Path, tap: &str, address: Ipv4Addr) -> Builder {
 fn goes_back_to_the_freeze_and_on() {
     // Outside, where there may be a network for what a build has to fetch.
     let image = guest::image(guest::ALL);
-    if !namespace::inside() {
-        let words = ["--exact", "goes_back_to_the_freeze_and_on", "--nocapture"].map(String::from);
-        match namespace::again(&words) {
-            Ok(status) => assert!(status.success(), "{status}"),
-            Err(error @ namespace::NamespaceError::Refused(_)) => skip("tap devices", &error),
-            Err(error) => panic!("{error}"),
-        }
+    if apart::enter("goes_back_to_the_freeze_and_on", "tap devices") != Apart::Inside {
         return;
     }
-    namespace::set_up().unwrap();
     namespace::bridge(HOST, &["tap0", "tap1"]).unwrap();
     let place = Place::new("history");
     let guest = Guest::serving(on_tap(&image, "tap0", STORE));
     // One that says nothing until the restored store is asked, and one that has asked and waits.
-    let (mut idle, mut waits) = (Client::new().unwrap(), Client::new().unwrap());
+    let (mut idle, mut waits) = (connect().unwrap(), connect().unwrap());
     assert_eq!(idle.ask("PING").unwrap(), "+PONG");
     waits.send("BLPOP queue 0").unwrap();
     let mut cli = Cli::new();
@@ -239,7 +211,7 @@ fn goes_back_to_the_freeze_and_on() {
     for (writer, History { steps, reads }) in histories.iter().enumerate() {
         assert!(reads.iter().any(|read| read.asked > frozen), "nothing was read after the freeze");
         histories[(writer + WRITERS - 1) % WRITERS].assert_reads(steps);
-        let value = idle.number(&format!("GET writer{writer}"));
+        let value = number(&mut idle, &format!("GET writer{writer}"));
         let before = steps.iter().filter(|step| step.answered.is_some_and(|at| at < begin)).count() as u64;
         let possible = steps.iter().filter(|step| step.asked < frozen).map(|step| step.value).max().unwrap();
         assert!((before..=possible).contains(&value), "writer {writer}: {before} {value} {possible}");
@@ -247,7 +219,7 @@ fn goes_back_to_the_freeze_and_on() {
         sum += value;
     }
     // Each counts after its value is set.
-    let counted = idle.number("GET steps");
+    let counted = number(&mut idle, "GET steps");
     assert!((sum - WRITERS as u64..=sum).contains(&counted), "{counted} of {sum}");
     assert_eq!(idle.ask("DBSIZE").unwrap(), format!(":{}", WRITERS + 1));
     // The same process on the same connection.
@@ -255,7 +227,7 @@ fn goes_back_to_the_freeze_and_on() {
     // And on: nobody is told a number twice.
     let numbers: Vec<_> = thread::scope(|scope| {
         let counts = || {
-            let mut client = Client::new().unwrap();
+            let mut client = connect().unwrap();
             (0..STEPS)
                 .map(|_| client.ask("INCR steps").unwrap()[1..].parse::<u64>().unwrap())
                 .collect::<Vec<_>>()
@@ -281,13 +253,13 @@ fn a_twin_holds(guest: Guest, image: &Path, place: &Place, counted: u64) {
     thread::scope(|scope| {
         let restored = scope.spawn(|| control::restore(&twin, &Keys::of_user().unwrap(), &place.0, false));
         twin.wait_for_line("restored: holds: 10.9.0.2 is answered for by ", PATIENCE).unwrap();
-        let mut client = Client::new().unwrap();
+        let mut client = connect().unwrap();
         assert_eq!(client.ask("INCR steps").unwrap(), format!(":{}", counted + STEPS * WRITERS as u64 + 1));
         assert!(!restored.is_finished());
         guest.kill().unwrap();
         restored.join().unwrap().unwrap();
     });
-    assert_eq!(Client::new().unwrap().ask("INCR steps").unwrap(), format!(":{}", counted + 1));
+    assert_eq!(connect().unwrap().ask("INCR steps").unwrap(), format!(":{}", counted + 1));
     drop(guest);
     // As another host it need not wait, and is in nobody's way.
     let other = Guest::serving(on_tap(image, "tap0", FRESH[0]));
@@ -296,5 +268,5 @@ fn a_twin_holds(guest: Guest, image: &Path, place: &Place, counted: u64) {
     let steps: u64 = other.redis_cli(&["GET", "steps"]).parse().unwrap();
     assert!((counted - WRITERS as u64..=counted).contains(&steps), "{steps} of {counted}");
     assert_eq!(Operator::of(&other).status()["network"]["addresses"][0], format!("{}/24", FRESH[0]));
-    assert_eq!(Client::new().unwrap().ask("INCR steps").unwrap(), format!(":{}", counted + 2));
+    assert_eq!(connect().unwrap().ask("INCR steps").unwrap(), format!(":{}", counted + 2));
 }

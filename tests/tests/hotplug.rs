@@ -2,13 +2,12 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeSet;
-use std::io::{Read, Write};
-use std::net::TcpStream;
 
 use image_builder::MachineType;
 use serde_json::{Value, json};
 use tests::guest::{self, Guest, PATIENCE, wait_until};
 use tests::operator::Operator;
+use tests::store::Client;
 
 /// How a machine's devices are plugged in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -263,33 +262,17 @@ fn what_a_network_has_does_not_leave() {
         list["devices"].as_array().unwrap().iter().find(|device| device["name"] == "net0").unwrap()["place"]
             .as_str()
             .unwrap();
-    let mut client = machine.guest.connect("kv");
-    assert_eq!(ask(&mut client, "SET card first"), "+OK");
+    let mut client = Client::of(machine.guest.connect("kv"));
+    assert_eq!(client.ask("SET card first").unwrap(), "+OK");
     machine.pull(place);
     machine.guest.wait_for_line(&format!("net0 at {place} is gone, main network had it"), PATIENCE).unwrap();
     // Asked while there is no card.
-    client.write_all(b"GET card\r\n").unwrap();
+    client.send("GET card").unwrap();
     let device = json!({ "driver": "e1000e", "id": "next", "netdev": "net0", "romfile": "" });
     machine.guest.qmp("device_add", device).unwrap();
     machine.guest.wait_for_line("the main network goes on with net1", PATIENCE).unwrap();
-    assert_eq!(line(&mut client), "$5");
-    assert_eq!(line(&mut client), "first");
-    assert_eq!(ask(&mut client, "APPEND card s"), ":6");
+    assert_eq!([client.line().unwrap(), client.line().unwrap()], ["$5", "first"]);
+    assert_eq!(client.ask("APPEND card s").unwrap(), ":6");
     assert!(!machine.list()["devices"].to_string().contains("gone"));
     machine.guest.assert_well();
-}
-
-fn line(client: &mut TcpStream) -> String {
-    let mut line = Vec::new();
-    while !line.ends_with(b"\r\n") {
-        let mut byte = [0];
-        client.read_exact(&mut byte).unwrap();
-        line.extend(byte);
-    }
-    String::from_utf8(line).unwrap().trim_end().to_owned()
-}
-
-fn ask(client: &mut TcpStream, words: &str) -> String {
-    client.write_all(format!("{words}\r\n").as_bytes()).unwrap();
-    line(client)
 }

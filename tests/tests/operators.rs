@@ -15,6 +15,7 @@ use image_builder::config::CONTROL_MAC;
 use image_builder::control::{self as client, Keys, SERVICE, SSH_FAILED, Target};
 use image_builder::{Machine, MachineType, Nic};
 use serde_json::{Value, json};
+use tests::apart::{self, Apart};
 use tests::guest::{self, Guest, PATIENCE, image, image_for, wait_until};
 use tests::operator::{DONE, Operator, REFUSED, USAGE};
 use tests::{load, namespace, program};
@@ -308,18 +309,10 @@ fn no_weakness_is_found() {
 fn a_flood_is_shed() {
     const HOST: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 1);
     const GUEST: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 2);
-    if !namespace::inside() {
-        // QEMU's user network is what a flood would end.
-        match namespace::again(&["--exact", "a_flood_is_shed", "--nocapture"].map(String::from)) {
-            Ok(status) => assert!(status.success(), "{status}"),
-            Err(error @ namespace::NamespaceError::Refused(_)) => {
-                guest::skip("a flood on a tap device", &error)
-            }
-            Err(error) => panic!("{error}"),
-        }
+    // QEMU's user network is what a flood would end.
+    if apart::enter("a_flood_is_shed", "a flood on a tap device") != Apart::Inside {
         return;
     }
-    namespace::set_up().unwrap();
     namespace::tap("tap0", HOST).unwrap();
     let guest = Guest::serving(
         Machine::builder().elf(&image("kv,web")).tap("tap0").append(&format!("ip={GUEST}/24,gw={HOST}")),

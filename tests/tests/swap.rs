@@ -12,10 +12,12 @@ use control::checkpoints::RESTORED;
 use image_builder::machine::Builder;
 use image_builder::{Machine, Nic};
 use serde_json::Value;
-use tests::guest::{self, Guest, PATIENCE, skip, wait_until};
+use tests::apart::{self, Apart};
+use tests::guest::{self, Guest, PATIENCE, wait_until};
 use tests::noise::Noise;
 use tests::operator::{DONE, FAILED, Operator, REFUSED};
 use tests::remote::{self, Place};
+use tests::store::Client;
 use tests::{load, namespace, soaks};
 
 const HOST: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 1);
@@ -27,17 +29,10 @@ const APPS: &str = "kv,web,stream,faults";
 fn on_a_bridge(name: &str, test: impl FnOnce()) {
     // Outside, where there may be a network for what a build has to fetch.
     guest::image(APPS);
-    if !namespace::inside() {
-        match namespace::again(&["--exact", name, "--nocapture"].map(String::from)) {
-            Ok(status) => assert!(status.success(), "{status}"),
-            Err(error @ namespace::NamespaceError::Refused(_)) => skip("network cards on a bridge", &error),
-            Err(error) => panic!("{error}"),
-        }
-        return;
+    if apart::enter(name, "network cards on a bridge") == Apart::Inside {
+        namespace::bridge(HOST, &["tap0", "tap1"]).unwrap();
+        test();
     }
-    namespace::set_up().unwrap();
-    namespace::bridge(HOST, &["tap0", "tap1"]).unwrap();
-    test();
 }
 
 /// A machine with two cards, of which the first serves.
@@ -96,14 +91,6 @@ fn echo(mut stream: TcpStream, is_over: &AtomicBool, rounds: &AtomicU64) {
     }
 }
 
-/// Asks for a sign of life on a connection that stays.
-fn ping(client: &mut TcpStream) {
-    client.write_all(b"PING\r\n").unwrap();
-    let mut answer = [0; 7];
-    client.read_exact(&mut answer).unwrap();
-    assert_eq!(&answer, b"+PONG\r\n");
-}
-
 fn under_load(builder: Builder) {
     let guest = Guest::serving(builder);
     let operator = Operator::of(&guest);
@@ -158,8 +145,8 @@ fn a_step_that_fails_is_undone() {
         let setting = format!("swap.fail={}", steps.join(","));
         let guest = Guest::serving(machine(Nic::Virtio, "e1000e").append(&setting).cpus(1));
         let operator = Operator::of(&guest);
-        let mut client = guest.connect("kv");
-        ping(&mut client);
+        let mut client = Client::of(guest.connect("kv"));
+        assert_eq!(client.ask("PING").unwrap(), "+PONG");
         for step in steps {
             let before = devices(&operator);
             let told = operator.tell("device swap net0 --to next");
@@ -171,10 +158,10 @@ fn a_step_that_fails_is_undone() {
             };
             assert_eq!(state(&devices(&operator)), state(&before), "{step}");
             assert_eq!(operator.status()["mode"], "native");
-            ping(&mut client);
+            assert_eq!(client.ask("PING").unwrap(), "+PONG");
         }
         swap(&operator);
-        ping(&mut client);
+        assert_eq!(client.ask("PING").unwrap(), "+PONG");
         let events = operator.tell("events").out;
         assert!(events.contains("serves on") && events.contains("net1 in place of net0"), "{events}");
         guest.assert_well();
@@ -193,8 +180,8 @@ fn connections_wait_for_a_card() {
         let second = Duration::from_secs(1);
         wait_until("the way to the operators' card", || TcpStream::connect_timeout(&control, second).is_ok());
         let operator = Operator::at(control);
-        let mut client = guest.connect("kv");
-        ping(&mut client);
+        let mut client = Client::of(guest.connect("kv"));
+        assert_eq!(client.ask("PING").unwrap(), "+PONG");
         let (status, body) = operator.ask("device detach net0 --timeout 5000");
         assert_eq!(
             (status, &body["old"], &body["network"]),
@@ -208,17 +195,15 @@ fn connections_wait_for_a_card() {
             "{body}"
         );
         // It is on its way until there is a card.
-        client.write_all(b"PING\r\n").unwrap();
+        client.send("PING").unwrap();
         let (status, body) = operator.ask("device attach");
         assert_eq!(
             (status, &body["new"], &body["network"]),
             (DONE, &"net0".into(), &"main".into()),
             "{body}"
         );
-        let mut answer = [0; 7];
-        client.read_exact(&mut answer).unwrap();
-        assert_eq!(&answer, b"+PONG\r\n");
-        ping(&mut client);
+        assert_eq!(client.line().unwrap(), "+PONG");
+        assert_eq!(client.ask("PING").unwrap(), "+PONG");
         assert_eq!(devices(&operator).iter().filter(|device| device["state"] == "active").count(), 2);
     });
 }

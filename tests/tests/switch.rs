@@ -10,6 +10,7 @@ use std::thread;
 use image_builder::machine::Builder;
 use image_builder::{Machine, MachineType};
 use serde_json::{Value, json};
+use tests::apart::{self, Apart};
 use tests::clock::Clock;
 use tests::guest::{self, Guest, PATIENCE, image, wait_until};
 use tests::operator::{DONE, FAILED, Operator, REFUSED, TIMED_OUT, meets_a_pin, meets_refusals};
@@ -83,19 +84,14 @@ const GUEST: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 2);
 /// guest. The test runs itself again in a network namespace of its own.
 fn on_a_tap_device(test: &str, cpus: u32, work: impl FnOnce()) {
     let _slots = (!namespace::inside()).then(|| slots::take(cpus.div_ceil(2)));
-    if namespace::inside() {
-        namespace::set_up().unwrap();
-        namespace::tap("tap0", HOST).unwrap();
-        return work();
-    }
-    match namespace::again(&["--exact", test, "--nocapture"].map(String::from)) {
-        Ok(status) => assert!(status.success(), "{status}"),
-        Err(error @ namespace::NamespaceError::Refused(_)) => {
-            // Then over the user network.
-            guest::skip("switches on a tap device", &error);
+    match apart::enter(test, "switches on a tap device") {
+        Apart::Inside => {
+            namespace::tap("tap0", HOST).unwrap();
             work();
         }
-        Err(error) => panic!("{error}"),
+        Apart::Over => {}
+        // Then over the user network.
+        Apart::Refused => work(),
     }
 }
 

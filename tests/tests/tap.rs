@@ -7,7 +7,8 @@ use std::net::{Ipv4Addr, TcpStream};
 use std::time::Duration;
 
 use image_builder::{Machine, Nic};
-use tests::guest::{self, Guest, PATIENCE, skip};
+use tests::apart::{self, Apart};
+use tests::guest::{self, Guest, PATIENCE};
 use tests::{load, namespace, program};
 
 const HOST: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 1);
@@ -17,16 +18,9 @@ const GUEST: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 2);
 fn on_a_tap_device() {
     // Outside, where there may be a network for what a build has to fetch.
     let image = guest::image(guest::ALL);
-    if !namespace::inside() {
-        let words = ["--exact", "on_a_tap_device", "--nocapture"].map(String::from);
-        match namespace::again(&words) {
-            Ok(status) => assert!(status.success(), "{status}"),
-            Err(error @ namespace::NamespaceError::Refused(_)) => skip("tap devices", &error),
-            Err(error) => panic!("{error}"),
-        }
+    if apart::enter("on_a_tap_device", "tap devices") != Apart::Inside {
         return;
     }
-    namespace::set_up().unwrap();
     namespace::tap("tap0", HOST).unwrap();
     for nic in [Nic::Virtio, Nic::E1000, Nic::E1000e] {
         let builder =
