@@ -4,6 +4,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
+use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -11,37 +12,54 @@ use std::time::Duration;
 use control::checkpoints::RESTORED;
 use image_builder::machine::Builder;
 use image_builder::{Machine, Nic};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tests::apart::{self, Apart};
 use tests::guest::{self, Guest, PATIENCE, wait_until};
 use tests::noise::Noise;
 use tests::operator::{DONE, FAILED, Operator, REFUSED};
 use tests::remote::{self, Place};
-use tests::store::Client;
+use tests::store::{self, Client};
 use tests::{load, namespace, soaks};
 
 const HOST: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 1);
 const GUEST: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 2);
+const CONTROL: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 3);
 /// Where swaps can be made to fail.
 const APPS: &str = "kv,web,stream,faults";
 
-/// Runs a test in a namespace with a bridge and two tap devices.
+/// Runs a test in a namespace with a bridge and three tap devices.
 fn on_a_bridge(name: &str, test: impl FnOnce()) {
     // Outside, where there may be a network for what a build has to fetch.
     guest::image(APPS);
     if apart::enter(name, "network cards on a bridge") == Apart::Inside {
-        namespace::bridge(HOST, &["tap0", "tap1"]).unwrap();
+        namespace::bridge(HOST, &["tap0", "tap1", "tap2"]).unwrap();
         test();
     }
 }
 
 /// A machine with two cards, of which the first serves.
 fn machine(first: Nic, second: &str) -> Builder {
-    let device = format!("{second},netdev=second,mac=52:54:00:71:73:09");
-    let words = ["-netdev", "tap,id=second,ifname=tap1,script=no,downscript=no", "-device", &device];
     let builder = Machine::builder().elf(&guest::image(APPS)).nic(first).tap("tap0");
     let builder = builder.append(&format!("ip={GUEST}/24,gw={HOST}"));
-    words.iter().fold(builder, |builder, word| builder.qemu_arg(word))
+    with_card(builder, second, 1)
+}
+
+/// One card more, whose name for QEMU is `cardN`.
+fn with_card(builder: Builder, model: &str, number: u32) -> Builder {
+    let device = format!("{model},id=card{number},netdev=tap{number},mac=52:54:00:71:73:{:02x}", 8 + number);
+    let netdev = format!("tap,id=tap{number},ifname=tap{number},script=no,downscript=no");
+    ["-netdev", &netdev, "-device", &device].iter().fold(builder, |builder, word| builder.qemu_arg(word))
+}
+
+/// A machine whose operators have the second card, and they.
+fn with_operators(other: impl FnOnce(Builder) -> Builder) -> (Guest, Operator) {
+    let setting = format!("control.nic=net1 control.ip={CONTROL}/24");
+    let guest = Guest::start(other(machine(Nic::E1000e, "e1000e")).append(&setting).cpus(2));
+    guest.wait_announced().unwrap();
+    let control = (CONTROL, 22).into();
+    let second = Duration::from_secs(1);
+    wait_until("the way to the operators' card", || TcpStream::connect_timeout(&control, second).is_ok());
+    (guest, Operator::at(control))
 }
 
 fn devices(operator: &Operator) -> Vec<Value> {
@@ -168,18 +186,10 @@ fn a_step_that_fails_is_undone() {
     });
 }
 
-/// The operators have the second card.
 #[test]
 fn connections_wait_for_a_card() {
-    const CONTROL: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 3);
     on_a_bridge("connections_wait_for_a_card", || {
-        let setting = format!("control.nic=net1 control.ip={CONTROL}/24");
-        let guest = Guest::start(machine(Nic::E1000e, "e1000e").append(&setting).cpus(2));
-        guest.wait_announced().unwrap();
-        let control = (CONTROL, 22).into();
-        let second = Duration::from_secs(1);
-        wait_until("the way to the operators' card", || TcpStream::connect_timeout(&control, second).is_ok());
-        let operator = Operator::at(control);
+        let (guest, operator) = with_operators(|builder| builder);
         let mut client = Client::of(guest.connect("kv"));
         assert_eq!(client.ask("PING").unwrap(), "+PONG");
         let (status, body) = operator.ask("device detach net0 --timeout 5000");
@@ -269,5 +279,65 @@ fn what_is_refused_changes_nothing() {
         let busy = format!("busy: job {}", begun["job"]);
         assert_eq!((status, body["error"].as_str()), (REFUSED, Some(busy.as_str())));
         assert_eq!(devices(&operator), before);
+    });
+}
+
+/// What would change the state is told who does.
+fn meets_a_job(operator: &Operator, number: u64) {
+    let busy = format!("busy: job {number}");
+    for line in [
+        "device swap net0 --to next",
+        "device detach net0",
+        "device attach",
+        "mode toggle",
+        "mode native",
+        "bench clock.read --quick",
+        "checkpoint",
+    ] {
+        let told = operator.tell(line);
+        assert!(told.status == REFUSED && (told.out.clone() + &told.err).contains(&busy), "{line}: {told:?}");
+    }
+}
+
+/// A swap that waits for a carrier that does not come: the operators have a card of their own.
+#[test]
+fn nothing_else_changes_during_a_swap() {
+    on_a_bridge("nothing_else_changes_during_a_swap", || {
+        let (guest, operator) = with_operators(|builder| with_card(builder, "e1000e", 2));
+        guest.qmp("set_link", json!({ "name": "card2", "up": false })).unwrap();
+        let mut client = Client::of(guest.connect("kv"));
+        assert_eq!(client.ask("PING").unwrap(), "+PONG");
+        let swapper = Operator::at((CONTROL, 22).into());
+        let told = thread::scope(|scope| {
+            let swapper = scope.spawn(|| swapper.tell("device swap net0 --to net2"));
+            wait_until("the swap", || operator.tell("job list").out.contains("running"));
+            meets_a_job(&operator, 1);
+            swapper.join().unwrap()
+        });
+        let why = "connect: it has no carrier; net0 serves on";
+        assert!(told.status == FAILED && told.err.contains(why), "{told:?}");
+        assert_eq!(client.ask("PING").unwrap(), "+PONG");
+        assert_eq!(operator.status()["mode"], "native");
+        guest.qmp("set_link", json!({ "name": "card2", "up": true })).unwrap();
+        assert_eq!(operator.tell("device swap net0 --to net2").status, DONE);
+        assert_eq!(client.ask("PING").unwrap(), "+PONG");
+    });
+}
+
+/// A checkpoint that waits for whoever reads it.
+#[test]
+fn no_swap_begins_during_a_checkpoint() {
+    on_a_bridge("no_swap_begins_during_a_checkpoint", || {
+        let guest = Guest::serving(machine(Nic::Virtio, "e1000e").cpus(1));
+        let operator = Operator::of(&guest);
+        store::fill(&guest, 'a');
+        let mut owner = remote::client(&guest, "checkpoint", Stdio::piped());
+        owner.stdout.as_mut().unwrap().read_exact(&mut [0; 8]).unwrap();
+        meets_a_job(&operator, 1);
+        owner.kill().unwrap();
+        owner.wait().unwrap();
+        wait_until("its job to end", || operator.tell("job list").out.contains("cancelled"));
+        swap(&operator);
+        guest.assert_well();
     });
 }
