@@ -29,7 +29,7 @@ mod udp;
 
 pub use config::{Config, ConfigError, ConfigReason, Ipv4Config, Ipv6Config, Nic};
 pub use error::{BindError, ConnectError, DnsError, StartError, TcpError, UdpError};
-pub use runtime::{Held, Network, flush};
+pub use runtime::{Exchange, Held, Network, flush};
 pub use statistics::Statistics;
 pub use tcp::{ListenOptions, TcpListener, TcpStream};
 pub use udp::UdpSocket;

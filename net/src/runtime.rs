@@ -18,7 +18,7 @@ use core::fmt;
 use core::net::{IpAddr, Ipv4Addr};
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use core::task::{Poll, Waker};
-use drivers_api::swap::{Rejected, Seat};
+use drivers_api::swap::Rejected;
 use drivers_api::{AbsentNet, MacAddr, NetDevice};
 use machine::sync::{Mutex, MutexGuard};
 use machine::thread::{self, Builder, Priority, Thread};
@@ -32,8 +32,11 @@ const FULL_ROUNDS: u32 = 4;
 /// For how long they get it.
 const BREATHER: Duration = Duration::from_micros(200);
 
+mod exchange;
 #[cfg(test)]
 mod tests;
+
+pub use exchange::Exchange;
 
 struct Running {
     stack: Stack,
@@ -178,32 +181,6 @@ impl Held {
             Ok(()) => Ok(core::mem::replace(&mut running.device, device)),
             Err(error) => Err((error, device)),
         }
-    }
-}
-
-/// How long a card may take to find its carrier: two ends at 1 Gbit/s need some 3 s.
-const CARRIER: Duration = Duration::from_secs(4);
-
-impl Seat for Held {
-    type Refusal = StartError;
-
-    fn card(&mut self) -> &mut dyn NetDevice {
-        self.device()
-    }
-
-    fn wait_for_carrier(&mut self, card: &dyn NetDevice) -> bool {
-        let deadline = Instant::now().saturating_add(CARRIER);
-        while !card.link_up() {
-            if Instant::now() >= deadline {
-                return false;
-            }
-            core::hint::spin_loop();
-        }
-        true
-    }
-
-    fn replace(&mut self, card: Box<dyn NetDevice>) -> Result<Box<dyn NetDevice>, Rejected<StartError>> {
-        Self::replace(self, card)
     }
 }
 

@@ -163,7 +163,7 @@ fn goes_back_to_the_freeze_and_on() {
     if apart::enter("goes_back_to_the_freeze_and_on", "tap devices") != Apart::Inside {
         return;
     }
-    namespace::bridge(HOST, &["tap0", "tap1"]).unwrap();
+    namespace::bridge("bridge0", HOST, &["tap0", "tap1"]).unwrap();
     let place = Place::new("history");
     let guest = Guest::serving(on_tap(&image, "tap0", STORE));
     // One that says nothing until the restored store is asked, and one that has asked and waits.

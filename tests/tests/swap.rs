@@ -32,7 +32,7 @@ fn on_a_bridge(name: &str, test: impl FnOnce()) {
     // Outside, where there may be a network for what a build has to fetch.
     guest::image(APPS);
     if apart::enter(name, "network cards on a bridge") == Apart::Inside {
-        namespace::bridge(HOST, &["tap0", "tap1", "tap2"]).unwrap();
+        namespace::bridge("bridge0", HOST, &["tap0", "tap1", "tap2"]).unwrap();
         test();
     }
 }
@@ -156,11 +156,24 @@ fn e1000_and_e1000e_take_turns() {
     on_a_bridge("e1000_and_e1000e_take_turns", || under_load(machine(Nic::E1000, "e1000e").cpus(1)));
 }
 
+/// One instruction is one nanosecond.
+#[test]
+fn the_network_is_held_for_few_instructions() {
+    on_a_bridge("the_network_is_held_for_few_instructions", || {
+        let guest = Guest::serving(machine(Nic::Virtio, "e1000e").icount().cpus(1));
+        let operator = Operator::of(&guest);
+        for _ in 0..4 {
+            let body = swap(&operator);
+            assert!(body["stopped_ns"].as_u64().unwrap() <= 200_000, "{body}");
+        }
+    });
+}
+
 #[test]
 fn a_step_that_fails_is_undone() {
     on_a_bridge("a_step_that_fails_is_undone", || {
-        let steps = ["quiesce", "export", "import", "resume", "connect", "replace"];
-        let setting = format!("swap.fail={}", steps.join(","));
+        let steps = ["export", "import", "resume", "connect", "replace"];
+        let setting = format!("swap.fail={},none,quiesce", steps.join(","));
         let guest = Guest::serving(machine(Nic::Virtio, "e1000e").append(&setting).cpus(1));
         let operator = Operator::of(&guest);
         let mut client = Client::of(guest.connect("kv"));
@@ -182,6 +195,12 @@ fn a_step_that_fails_is_undone() {
         assert_eq!(client.ask("PING").unwrap(), "+PONG");
         let events = operator.tell("events").out;
         assert!(events.contains("serves on") && events.contains("net1 in place of net0"), "{events}");
+        // It is done when the old one is asked to rest.
+        let told = operator.tell("device swap net1 --to net0");
+        assert!(told.status == DONE && told.err.contains("net1 can't be used any more"), "{told:?}");
+        assert_eq!(client.ask("PING").unwrap(), "+PONG");
+        assert_eq!(name(&card(&operator, "failed")), "net1");
+        assert_eq!(name(&card(&operator, "active")), "net0");
         guest.assert_well();
     });
 }

@@ -2,6 +2,7 @@
 
 use alloc::boxed::Box;
 use core::sync::atomic::{AtomicUsize, Ordering};
+use core::time::Duration;
 
 use crate::swap::Step;
 use crate::{
@@ -46,7 +47,7 @@ impl Plan {
 pub struct FailingNet {
     card: Box<dyn NetDevice>,
     plan: &'static Plan,
-    /// It has been resumed, and nobody has asked for a frame since.
+    /// It has been resumed, and nothing was sent since.
     is_fresh: bool,
 }
 
@@ -110,8 +111,11 @@ impl NetDevice for FailingNet {
         !(self.is_fresh && self.plan.is_at(Step::Connect)) && self.card.link_up()
     }
 
+    fn warm_up(&self) -> Duration {
+        self.card.warm_up()
+    }
+
     fn receive(&mut self) -> Option<RxFrame> {
-        self.is_fresh = false;
         self.card.receive()
     }
 
@@ -128,6 +132,7 @@ impl NetDevice for FailingNet {
         len: usize,
         fill: &mut dyn FnMut(&mut [u8]) -> TxMeta,
     ) -> Result<(), TransmitError> {
+        self.is_fresh = false;
         self.card.transmit(len, fill)
     }
 

@@ -1,4 +1,5 @@
-//! The life cycle every driver has: `running → quiesced → (exported → imported) → running`, and `halted` at the end.
+//! The life cycle every driver has: `running → quiesced → (imported) → running`, and `halted` at the end. What it exports for a successor does not
+//! change while it runs.
 
 use alloc::vec::Vec;
 
@@ -72,7 +73,7 @@ pub trait Device: Send {
     fn state(&self) -> DeviceState;
     /// Finishes what is in flight, stops DMA and interrupts.
     fn quiesce(&mut self) -> Result<(), LifecycleError>;
-    /// The state a successor needs. Only when quiesced.
+    /// The state a successor needs. Not when halted.
     fn export(&self) -> Result<ExportedState, LifecycleError>;
     /// Takes over a predecessor's state. Only when quiesced.
     fn import(&mut self, state: &ExportedState) -> Result<(), LifecycleError>;
@@ -123,8 +124,10 @@ impl<D: Driver> Device for D {
     }
 
     fn export(&self) -> Result<ExportedState, LifecycleError> {
-        self.standing().expect(DeviceState::Quiesced)?;
-        Ok(self.describe())
+        match self.standing() {
+            DeviceState::Running | DeviceState::Quiesced => Ok(self.describe()),
+            halted @ DeviceState::Halted => Err(LifecycleError::WrongState(halted)),
+        }
     }
 
     fn import(&mut self, state: &ExportedState) -> Result<(), LifecycleError> {

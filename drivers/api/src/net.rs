@@ -1,5 +1,7 @@
 //! Network devices. Frames are Ethernet II without the frame check sequence.
 
+use core::time::Duration;
+
 use crate::Device;
 
 /// An Ethernet address.
@@ -108,6 +110,10 @@ pub trait NetDevice: Device {
     fn link(&self) -> LinkInfo;
     /// Whether the carrier is there.
     fn link_up(&self) -> bool;
+    /// How long after `resume` it may take until it takes in what comes.
+    fn warm_up(&self) -> Duration {
+        Duration::ZERO
+    }
     /// The next received frame, if there is one. Several may be held at once, but they are recycled in order.
     fn receive(&mut self) -> Option<RxFrame>;
     /// Returns a frame's buffer to the device.

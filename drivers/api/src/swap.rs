@@ -1,59 +1,63 @@
-//! A planned change of a network's card: the old one finishes and tells the new one what it needs; where that fails at any step, the old one
-//! serves on. Pure: it knows cards and where they sit, and no hardware, network or clock.
+//! A planned change of a network's card. The new one learns what it needs and listens while the old one still serves; then the network goes on
+//! with it, and the old one rests once nothing comes to it any more. Where that fails before the network has gone on, the old one has served all
+//! the time. Pure: it knows cards and where they sit, and no hardware, network or clock.
 
 use alloc::boxed::Box;
 use core::fmt;
 
 use crate::{DeviceState, LifecycleError, NetDevice};
 
-/// A step, in their order. Until the end of the last one it can be undone.
+/// A step, in their order. Until `Replace` is made nothing has happened that anybody could see.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Step {
-    /// The old one finishes what is in flight.
-    Quiesce,
     /// The old one says what its successor needs.
     Export,
     /// The new one takes that.
     Import,
-    /// The new one serves.
+    /// The new one listens.
     Resume,
-    /// The new one has a carrier, if the old one had.
+    /// The new one has a carrier, if the old one has.
     Connect,
-    /// The network adopts the new one.
+    /// The network goes on with the new one.
     Replace,
+    /// The old one finishes what is in flight.
+    Quiesce,
 }
 
 impl Step {
     /// All, in their order.
     pub const ALL: [Self; 6] =
-        [Self::Quiesce, Self::Export, Self::Import, Self::Resume, Self::Connect, Self::Replace];
+        [Self::Export, Self::Import, Self::Resume, Self::Connect, Self::Replace, Self::Quiesce];
 
     /// In a word.
     pub const fn name(self) -> &'static str {
         match self {
-            Self::Quiesce => "quiesce",
             Self::Export => "export",
             Self::Import => "import",
             Self::Resume => "resume",
             Self::Connect => "connect",
             Self::Replace => "replace",
+            Self::Quiesce => "quiesce",
         }
     }
 }
 
-/// Where a network's card is: a network that is held, so that nobody else uses it.
+/// Where a network's card is. The network goes on between two calls.
 pub trait Seat {
     /// Why a card can't be adopted.
     type Refusal: fmt::Display;
 
-    /// The card that is in it.
-    fn card(&mut self) -> &mut dyn NetDevice;
+    /// Looks at the card that is in it.
+    fn look<R>(&mut self, look: impl FnOnce(&dyn NetDevice) -> R) -> R;
 
-    /// Waits until a card has a carrier, as long as is reasonable; whether it has.
-    fn wait_for_carrier(&mut self, card: &dyn NetDevice) -> bool;
+    /// Waits until a card that was just resumed takes in what comes, and has a carrier if one is wanted, as long as is reasonable; whether it does.
+    fn wait_for(&mut self, card: &dyn NetDevice, carrier: bool) -> bool;
 
-    /// Goes on with another card, and gives back the one before; or the other, if it can't.
+    /// Goes on with another card, and gives back the one before, which still runs; or the other, if it can't.
     fn replace(&mut self, card: Box<dyn NetDevice>) -> Result<Box<dyn NetDevice>, Rejected<Self::Refusal>>;
+
+    /// Takes in what still comes to the card before, until nothing does.
+    fn drain(&mut self, old: &mut dyn NetDevice);
 }
 
 /// A card that was not adopted, and why.
@@ -89,7 +93,15 @@ impl<R> From<LifecycleError> for Reason<R> {
     }
 }
 
-/// A swap that did not happen.
+/// A card whose place another one has taken.
+pub struct Released {
+    /// Quiesced, or halted where it can't be.
+    pub card: Box<dyn NetDevice>,
+    /// Why it can't be.
+    pub failed: Option<LifecycleError>,
+}
+
+/// A swap that did not happen: the old card serves as before.
 pub struct Failure<R> {
     /// The step that failed.
     pub step: Step,
@@ -97,32 +109,38 @@ pub struct Failure<R> {
     pub why: Reason<R>,
     /// The new card: quiesced, or halted where it can't be.
     pub card: Box<dyn NetDevice>,
-    /// Why the old one does not serve again. It should: nothing that was done to it is final.
-    pub lost: Option<LifecycleError>,
 }
 
-/// Puts a card that is quiesced in the place of the one that is there, and returns that one, quiesced. `go_on` hears of each step before it
-/// is made, and says whether it is still wished.
+/// Puts a card that is quiesced in the place of the one that is there. `go_on` hears of each step before it is made, and says until the network
+/// goes on with the new card whether it is still wished.
 pub fn swap<S: Seat>(
     seat: &mut S,
     card: Box<dyn NetDevice>,
     mut go_on: impl FnMut(Step) -> bool,
-) -> Result<Box<dyn NetDevice>, Failure<S::Refusal>> {
-    let mut step = Step::Quiesce;
+) -> Result<Released, Failure<S::Refusal>> {
+    let mut step = Step::Export;
     let mut begin = |next| {
         step = next;
         if go_on(next) { Ok(()) } else { Err(Reason::Cancelled) }
     };
-    let (why, mut card) = match attempt(seat, card, &mut begin) {
-        Ok(old) => return Ok(old),
-        Err(rejected) => rejected,
-    };
-    if card.state() == DeviceState::Running && card.quiesce().is_err() {
+    match attempt(seat, card, &mut begin) {
+        Ok(mut old) => {
+            // It is done: there is no way back.
+            let _ = begin(Step::Quiesce);
+            seat.drain(&mut *old);
+            Ok(rest(old))
+        }
+        Err((why, card)) => Err(Failure { step, why, card: rest(card).card }),
+    }
+}
+
+/// Brings a card to rest.
+fn rest(mut card: Box<dyn NetDevice>) -> Released {
+    let failed = if card.state() == DeviceState::Running { card.quiesce().err() } else { None };
+    if failed.is_some() {
         card.halt();
     }
-    let old = seat.card();
-    let lost = if old.state() == DeviceState::Running { None } else { old.resume().err() };
-    Err(Failure { step, why, card, lost })
+    Released { card, failed }
 }
 
 fn attempt<S: Seat>(
@@ -130,29 +148,26 @@ fn attempt<S: Seat>(
     mut card: Box<dyn NetDevice>,
     begin: &mut dyn FnMut(Step) -> Result<(), Reason<S::Refusal>>,
 ) -> Result<Box<dyn NetDevice>, Rejected<Reason<S::Refusal>>> {
-    if let Err(why) = hand_over(seat, &mut *card, begin) {
+    if let Err(why) = prepare(seat, &mut *card, begin) {
         return Err((why, card));
     }
     seat.replace(card).map_err(|(refusal, card)| (Reason::Refused(refusal), card))
 }
 
-fn hand_over<S: Seat>(
+fn prepare<S: Seat>(
     seat: &mut S,
     card: &mut dyn NetDevice,
     begin: &mut dyn FnMut(Step) -> Result<(), Reason<S::Refusal>>,
 ) -> Result<(), Reason<S::Refusal>> {
-    let old = seat.card();
-    let had_carrier = old.link_up();
-    begin(Step::Quiesce)?;
-    old.quiesce()?;
     begin(Step::Export)?;
-    let state = old.export()?;
+    let (state, has_carrier) = seat.look(|old| (old.export(), old.link_up()));
+    let state = state?;
     begin(Step::Import)?;
     card.import(&state)?;
     begin(Step::Resume)?;
     card.resume()?;
     begin(Step::Connect)?;
-    if had_carrier && !seat.wait_for_carrier(card) {
+    if !seat.wait_for(card, has_carrier) {
         return Err(Reason::NoCarrier);
     }
     begin(Step::Replace)

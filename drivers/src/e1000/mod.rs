@@ -274,6 +274,15 @@ impl NetDevice for E1000 {
         LinkInfo { mac: self.mac, mtu: MTU, offloads: Offloads::default() }
     }
 
+    /// QEMU's 82540EM lets frames wait for a second after its receiver was switched on (`flush_queue_timer` in hw/net/e1000.c). The card itself takes
+    /// them at once.
+    fn warm_up(&self) -> Duration {
+        match self.model {
+            Model::E1000 => Duration::from_millis(1010),
+            Model::E1000e => Duration::ZERO,
+        }
+    }
+
     fn link_up(&self) -> bool {
         self.read(register::STATUS) & STATUS_LU != 0
     }

@@ -188,12 +188,13 @@ mod tests {
         let (fake, mut device) = device();
         let running = LifecycleError::WrongState(DeviceState::Running);
         assert_eq!((device.name(), device.state()), ("virtio-rng", DeviceState::Running));
-        assert_eq!((device.export().unwrap_err(), device.resume()), (running, Err(running)));
+        let state = device.export().unwrap();
+        assert_eq!(device.resume(), Err(running));
         device.quiesce().unwrap();
         assert_eq!(fake.0.lock().unwrap().status, 0);
         assert_eq!(device.quiesce(), Err(LifecycleError::WrongState(DeviceState::Quiesced)));
         assert_eq!(device.fill(&mut [0; 16]), 0);
-        let state = device.export().unwrap();
+        assert_eq!(device.export().unwrap(), state);
         let mut other = state.clone();
         other.kind.version = 9;
         assert_eq!(device.import(&other), Err(LifecycleError::ForeignState(other.kind)));

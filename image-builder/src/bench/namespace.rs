@@ -60,15 +60,15 @@ pub fn set_up() -> Result<(), NamespaceError> {
     Ok(())
 }
 
-/// Makes tap devices that are on one network with the host, which is `host` there, by a bridge.
-pub fn bridge(host: Ipv4Addr, taps: &[&str]) -> Result<(), NamespaceError> {
+/// Makes tap devices that are on one network with the host, which is `host` there, by a bridge of this name.
+pub fn bridge(name: &str, host: Ipv4Addr, taps: &[&str]) -> Result<(), NamespaceError> {
     let ip = |words: &[&str]| program::run("ip", PATIENCE, words).map(drop);
-    ip(&["link", "add", "bridge0", "type", "bridge"])?;
-    ip(&["addr", "add", &format!("{host}/24"), "dev", "bridge0"])?;
-    ip(&["link", "set", "bridge0", "up"])?;
+    ip(&["link", "add", name, "type", "bridge"])?;
+    ip(&["addr", "add", &format!("{host}/24"), "dev", name])?;
+    ip(&["link", "set", name, "up"])?;
     for tap in taps {
         ip(&["tuntap", "add", "name", tap, "mode", "tap"])?;
-        ip(&["link", "set", tap, "master", "bridge0", "up"])?;
+        ip(&["link", "set", tap, "master", name, "up"])?;
     }
     Ok(())
 }

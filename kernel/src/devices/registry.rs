@@ -254,6 +254,11 @@ pub fn idle(which: Option<&str>) -> Result<(String, LinkInfo), Unfit> {
     Ok((entry.name.clone(), link))
 }
 
+/// Whether there is a device of this name.
+pub fn is_there(name: &str) -> bool {
+    REGISTRY.lock().find(name).is_some()
+}
+
 /// Whether a network's card was pulled out, and it has no other yet.
 pub fn is_bereft(network: Network) -> bool {
     REGISTRY.lock().entries.iter().any(|entry| entry.was_of(network))
@@ -365,6 +370,15 @@ pub fn activate(name: &str, network: Network, link: &LinkInfo) {
     drop(registry);
     // It may have interrupted before.
     network.interrupt();
+}
+
+/// A card, which has this link, has taken the place of another, which is about to be [`put_back`].
+pub fn replace(old: &str, new: &str, network: Network, link: &LinkInfo) {
+    if let Some(entry) = REGISTRY.lock().find(old) {
+        (entry.state, entry.user) = (State::Idle, None);
+        entry.owner.set(None);
+    }
+    activate(new, network, link);
 }
 
 /// No network has the card any more, or had it: it is quiesced, if it is not. One that can't be has failed, and is dropped.

@@ -6,6 +6,7 @@ use super::jobs::{self, Follower, Handle};
 use super::{modes, object, refuse};
 use crate::devices::cards::{self, CardError};
 use crate::devices::registry::{self, Unfit};
+use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -13,15 +14,16 @@ use control::jobs::{Said, State};
 use control::request::Swap;
 use core::fmt;
 use core::time::Duration;
-use drivers_api::swap::{Failure, Reason, Step};
+use drivers_api::NetDevice;
+use drivers_api::swap::{Failure, Reason, Rejected, Released, Seat, Step};
 use machine::journal::EVENTS;
 use machine::thread::Builder;
 use machine::time::Instant;
-use net::Network;
 use net::ssh::{Caller, Output};
+use net::{Exchange, Network};
 use serde::Serialize;
 
-/// What a swap goes through, as far as it is told: while the network is held nobody hears of it.
+/// What a swap goes through, as far as it is told.
 const STEPS: usize = 4;
 
 /// Why a card was not changed.
@@ -73,6 +75,8 @@ struct Changed {
     adapted: Vec<String>,
     /// How long nothing was sent or received.
     stopped_ns: u64,
+    /// How long the new card took before that, until it took in what comes; the old one served.
+    negotiated_ns: u64,
     #[serde(skip_serializing_if = "core::ops::Not::not")]
     dry_run: bool,
 }
@@ -164,6 +168,7 @@ fn carry_out(handle: &Handle, asked: &Swap) -> Result<Changed, Fault> {
         new: Some(new),
         adapted,
         stopped_ns: 0,
+        negotiated_ns: 0,
         dry_run: asked.dry_run,
     };
     if asked.dry_run {
@@ -182,40 +187,62 @@ fn carry_out(handle: &Handle, asked: &Swap) -> Result<Changed, Fault> {
     Ok(changed)
 }
 
-/// The swap itself, with the network held.
+/// Where both cards are in the list of devices, and the network's place for one.
+struct Place<'a> {
+    exchange: Exchange,
+    network: Network,
+    old: &'a str,
+    new: &'a str,
+}
+
+impl Seat for Place<'_> {
+    type Refusal = <Exchange as Seat>::Refusal;
+
+    fn look<R>(&mut self, look: impl FnOnce(&dyn NetDevice) -> R) -> R {
+        self.exchange.look(look)
+    }
+
+    fn wait_for(&mut self, card: &dyn NetDevice, carrier: bool) -> bool {
+        // One that was pulled out meanwhile seems to have a carrier.
+        self.exchange.wait_for(card, carrier) && registry::is_there(self.new)
+    }
+
+    fn replace(&mut self, card: Box<dyn NetDevice>) -> Result<Box<dyn NetDevice>, Rejected<Self::Refusal>> {
+        let old = self.exchange.replace(card)?;
+        let link = self.exchange.look(|card| card.link());
+        registry::replace(self.old, self.new, self.network, &link);
+        Ok(old)
+    }
+
+    fn drain(&mut self, old: &mut dyn NetDevice) {
+        self.exchange.drain(old);
+    }
+}
+
+/// The swap itself.
 fn exchange(handle: &Handle, changed: &mut Changed, network: Network) -> Result<(), Fault> {
     let (Some(old), Some(new)) = (&changed.old, &changed.new) else { return Err(Fault::NoneWithout) };
+    let exchange = Exchange::of(network).ok_or(CardError::NotHeld(network))?;
     let card = registry::take(new).ok_or(Unfit::NoneIdle)?;
-    let Some(mut held) = network.hold() else {
-        registry::put_back(new, card);
-        return Err(CardError::NotHeld(network).into());
-    };
-    let begun = Instant::now();
     #[cfg(feature = "app-faults")]
     faults::arm();
-    match drivers_api::swap::swap(&mut held, card, |_| !handle.is_cancelled()) {
-        Ok(gone) => {
-            registry::activate(new, network, &held.device().link());
-            drop(held);
-            changed.stopped_ns = Instant::now().as_nanos() - begun.as_nanos();
-            registry::put_back(old, gone);
+    let mut place = Place { exchange, network, old, new };
+    match drivers_api::swap::swap(&mut place, card, |_| !handle.is_cancelled()) {
+        Ok(Released { card, failed }) => {
+            let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+            changed.stopped_ns = nanos(place.exchange.stopped());
+            changed.negotiated_ns = nanos(place.exchange.negotiated());
+            if let Some(error) = failed {
+                handle.say(Said::Remark(format!("{old} can't be used any more: {error}")));
+            }
+            registry::put_back(old, card);
             Ok(())
         }
-        Err(Failure { step, why, card, lost }) => {
-            let after = match lost {
-                None => format!("{old} serves on"),
-                Some(error) => {
-                    // It stays in the list, as one that has failed.
-                    held.bereave().halt();
-                    registry::lose(old);
-                    format!("{old} does not serve again: {error}; the {network} network has no card")
-                }
-            };
-            drop(held);
+        Err(Failure { step, why, card }) => {
             registry::put_back(new, card);
             match why {
-                Reason::Cancelled if lost.is_none() => Err(Fault::Cancelled),
-                why => Err(Fault::Step(step, why.to_string(), after)),
+                Reason::Cancelled => Err(Fault::Cancelled),
+                why => Err(Fault::Step(step, why.to_string(), format!("{old} serves on"))),
             }
         }
     }
@@ -233,7 +260,15 @@ pub fn detach(caller: &Caller, device: String, timeout: Duration, json: bool, ou
         drop(held);
         registry::put_back(&old, card);
         let (network, old) = (network.name(), Some(old));
-        Ok(Changed { network, old, new: None, adapted: Vec::new(), stopped_ns: 0, dry_run: false })
+        Ok(Changed {
+            network,
+            old,
+            new: None,
+            adapted: Vec::new(),
+            stopped_ns: 0,
+            negotiated_ns: 0,
+            dry_run: false,
+        })
     })
 }
 
@@ -245,7 +280,15 @@ pub fn attach(caller: &Caller, device: Option<String>, json: bool, output: &mut 
         let network = Network::ALL.into_iter().find(without).ok_or(Fault::NoneWithout)?;
         let (new, adapted) = cards::give(network, device.as_deref())?;
         let network = network.name();
-        Ok(Changed { network, old: None, new: Some(new), adapted, stopped_ns: 0, dry_run: false })
+        Ok(Changed {
+            network,
+            old: None,
+            new: Some(new),
+            adapted,
+            stopped_ns: 0,
+            negotiated_ns: 0,
+            dry_run: false,
+        })
     })
 }
 

@@ -35,7 +35,7 @@ impl Device for Cable {
         Ok(())
     }
     fn export(&self) -> Result<ExportedState, LifecycleError> {
-        self.fake.export()
+        Ok(NetState::of(&self.fake.link).encode())
     }
     fn import(&mut self, state: &ExportedState) -> Result<(), LifecycleError> {
         self.fake.import(state)
@@ -248,7 +248,36 @@ fn sockets_work_from_threads_and_tasks() {
     assert_eq!(block_on(dns::resolve("10.1.2.3")), Ok(Vec::from(["10.1.2.3".parse().unwrap()])));
     let statistics = Network::Main.statistics();
     assert_eq!((statistics.accepted, statistics.connected, statistics.dropped_checksum), (1, 1, 0));
+    a_card_is_changed(&mut peer);
     networks_are_apart(peer);
+}
+
+/// A connection goes on over another card, and what was on its way to the one before is not lost.
+fn a_card_is_changed(peer: &mut Peer) {
+    let listener = TcpListener::bind(8, ListenOptions::default()).unwrap();
+    let server = std::thread::spawn(move || {
+        let stream = listener.accept_blocking();
+        let mut buffer = [0; 100];
+        while let count @ 1.. = blocking::read(&stream, &mut buffer).unwrap() {
+            blocking::write_all(&stream, &buffer[..count]).unwrap();
+        }
+    });
+    let id = peer.connect(8).unwrap();
+    assert!(peer.host.stack.write(id, None, b"late").is_ready());
+    peer.host.poll(Instant::now().as_nanos());
+    peer.to_them.lock().unwrap().extend(peer.host.device.sent.drain(..));
+    let (card, to_us, from_us) = cable(2);
+    let mut exchange = Exchange::of(Network::Main).unwrap();
+    let released = drivers_api::swap::swap(&mut exchange, card, |_| true);
+    assert!(released.is_ok_and(|released| released.failed.is_none()) && !exchange.stopped().is_zero());
+    // The neighbors hear of it by the new one before anything else is sent.
+    assert!(is_announcement(&from_us.lock().unwrap()[0], 2));
+    (peer.to_them, peer.from_them) = (to_us, from_us);
+    assert_eq!(peer.read(id), b"late");
+    assert!(peer.host.stack.write(id, None, b"more").is_ready());
+    assert_eq!(peer.read(id), b"more");
+    peer.host.stack.shutdown(id);
+    peer.ended(server);
 }
 
 /// With equal addresses, and listeners on equal ports.

@@ -10,7 +10,7 @@ use smoltcp::time::Duration;
 
 impl Stack {
     /// Takes in one frame. Its acknowledgement number may be changed in place.
-    pub(super) fn receive(
+    pub(crate) fn receive(
         &mut self,
         now: u64,
         device: &mut dyn NetDevice,
