@@ -31,6 +31,7 @@ mod restored;
 pub mod row;
 mod served;
 pub mod suite;
+mod swap;
 mod system;
 pub mod timeline;
 

@@ -5,7 +5,7 @@ use std::fmt;
 use crate::tools::Tool;
 
 use super::record::Record;
-use super::{Bench, BenchError, checkpoint, flood, inside, modes, served, timeline};
+use super::{Bench, BenchError, checkpoint, flood, inside, modes, served, swap, timeline};
 
 /// Where a suite's work is done, and who is compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +62,8 @@ suites! {
     Asleep = "asleep", Ourselves, &["kv", modes::WITHOUT];
     #[doc = " The store while a checkpoint drains, the stop"]
     Checkpoint = "checkpoint", Ourselves, &["kv", "bench"];
+    #[doc = " What clients see of a change of the network card, the stop, throughput afterwards"]
+    Swap = "swap", Ourselves, &["kv"];
     #[doc = " Requests over time with switches marked, the last switch on each CPU"]
     Timeline = "timeline", Ourselves, &["kv"];
 }
@@ -79,7 +81,7 @@ impl Suite {
 
     /// Whether it has QEMU count instructions.
     pub(super) const fn counts_instructions(self) -> bool {
-        matches!(self, Self::Instructions | Self::Asleep)
+        matches!(self, Self::Instructions | Self::Asleep | Self::Swap)
     }
 
     /// The host tools that it needs.
@@ -111,6 +113,7 @@ impl Suite {
             Self::Guest => modes::guest(bench)?,
             Self::Toggling => modes::toggling(bench)?,
             Self::Flood => flood::flood(bench)?,
+            Self::Swap => swap::measure(bench)?,
             Self::Asleep => modes::asleep(bench)?,
         };
         record.rows.extend(rows);

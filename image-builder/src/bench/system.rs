@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::config::Memory;
+use crate::config::{Memory, Nic};
 use crate::machine::{Builder, Machine};
 use crate::ports;
 
@@ -49,6 +49,15 @@ impl Default for Setting<'_> {
     }
 }
 
+/// A network by a bridge: its name, the host's address and the guest's, and the tap devices of two cards.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bridge {
+    pub name: &'static str,
+    pub host: Ipv4Addr,
+    pub guest: Ipv4Addr,
+    pub taps: [&'static str; 2],
+}
+
 /// A running system. Dropping it ends the machine.
 #[derive(Debug)]
 pub(super) struct System(Machine);
@@ -66,6 +75,33 @@ impl Bench<'_> {
         let settings = format!("console=ttyS0 quiet panic=-1 {LINUX_AT_ITS_BEST} peer={service}");
         let builder = self.builder(LINUX_TAP, setting)?.elf(&peer.kernel).append(&settings);
         Ok(Some(System(builder.qemu_arg("-initrd").qemu_arg(&peer.initrd.to_string_lossy()).spawn()?)))
+    }
+
+    /// Starts our image of some applications on a machine with one network card or two, of which one serves: a virtio-net if there is one, else the
+    /// first.
+    pub(super) fn with_cards(
+        &self,
+        app: &str,
+        first: Nic,
+        second: Option<Nic>,
+        bridge: Bridge,
+        counter: Option<&Path>,
+    ) -> Result<System, BenchError> {
+        let Bridge { host, guest, taps, .. } = bridge;
+        let setting = Setting { counter, ..Setting::default() };
+        let builder = self.builder((taps[0], host, guest), setting)?.nic(first);
+        let builder = builder.elf(self.image(app)).append("log=info");
+        let model = match second {
+            None => return Ok(System(builder.spawn()?)),
+            Some(Nic::Virtio) => "virtio-net-pci",
+            Some(Nic::E1000) => "e1000",
+            Some(Nic::E1000e) => "e1000e",
+        };
+        let netdev = format!("tap,id=second,ifname={},script=no,downscript=no", taps[1]);
+        let device = format!("{model},netdev=second,mac=52:54:00:71:73:09");
+        let words = ["-netdev", &netdev, "-device", &device];
+        let builder = words.iter().fold(builder, |builder, word| builder.qemu_arg(word));
+        Ok(System(builder.spawn()?))
     }
 
     /// The machine that both run on.
