@@ -10,6 +10,7 @@ static START_UP: Pin = Pin::new("start-up");
 static PINS: &[&Pin] = &[
     &START_UP,
     &mode::bare::SNAPSHOT,
+    &mode::bare::ABSORBED,
     #[cfg(feature = "app-faults")]
     &faults::PIN,
 ];

@@ -11,6 +11,8 @@
 extern crate alloc;
 
 #[cfg(bare_metal)]
+mod absorb;
+#[cfg(bare_metal)]
 mod architecture;
 #[cfg(bare_metal)]
 mod beneath;
@@ -81,6 +83,7 @@ const SWITCH_TESTS: &[(&str, Test)] = &[
     ("a snapshot without room is lost, and nothing else", snapshot::may_be_spoilt),
     ("a record tells what was written", record::tells_what_was_written),
     ("a restore brings the past back", restore::brings_the_past_back),
+    ("absorbed registers read as ones", absorb::read_as_ones),
     ("the VMM does not need what the system may switch off", beneath::sse_may_be_switched_off),
     ("ticks go on while the machine toggles", interrupts::ticks_go_on),
     ("an interrupt at each instruction of a switch comes once", interrupts::timer_sweep),

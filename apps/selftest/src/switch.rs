@@ -19,7 +19,7 @@ use vmm::call::{Call, Count};
 use vmm::monitor::Monitor;
 
 pub const LONG: Duration = Duration::from_secs(30);
-const SHORT: Duration = Duration::from_millis(30);
+pub const SHORT: Duration = Duration::from_millis(30);
 
 /// Switches under the register checker, divided by the CPUs: each more makes an emulator slower. `switches=` has another number.
 const SWITCHES: usize = 400;

@@ -2,6 +2,7 @@
 
 #[cfg(feature = "inject")]
 pub mod inject;
+pub mod interpose;
 pub mod restore;
 pub mod snapshot;
 
@@ -12,6 +13,7 @@ use crate::{Direction, Pins, World};
 use core::fmt;
 use core::sync::atomic::{AtomicU64, Ordering};
 use core::time::Duration;
+use interpose::Interposition;
 use machine::cpu;
 use machine::thread::{self, Builder, Thread};
 use machine::time::Instant;
@@ -20,6 +22,7 @@ use spin::Once;
 use vmm::call::Status;
 use vmm::monitor::{BuildError, EnterError, Monitor};
 
+pub use interpose::{ABSORBED, AbsorbError, Absorbed, absorb};
 pub use restore::{RestoreError, restore};
 pub use snapshot::{
     FreezeError, Party, Returned, SNAPSHOT, Snapshot, SnapshotError, freeze, freeze_and_record,
@@ -37,6 +40,8 @@ pub struct Machine {
     frozen: AtomicU64,
     /// The plan of the restore that is asked for.
     plan: AtomicU64,
+    /// The change of what can be reached that is asked for.
+    interposition: Interposition,
 }
 
 /// Why a CPU can't switch.
@@ -48,6 +53,8 @@ pub enum CpuError {
     Freeze(Status),
     /// It can't become the system that is to be restored.
     Restore(Status),
+    /// Devices can't be taken away, or given back.
+    Interpose(Status),
     /// A fault was asked for.
     #[cfg(feature = "inject")]
     Injected,
@@ -57,7 +64,9 @@ impl fmt::Display for CpuError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Enter(error) => error.fmt(f),
-            Self::Freeze(status) | Self::Restore(status) => f.write_str(status.meaning()),
+            Self::Freeze(status) | Self::Restore(status) | Self::Interpose(status) => {
+                f.write_str(status.meaning())
+            }
             #[cfg(feature = "inject")]
             Self::Injected => f.write_str("a fault was injected"),
         }
@@ -196,6 +205,10 @@ impl World for Machine {
         Err(CpuError::Restore(self.monitor.restore(self.plan.load(Ordering::Relaxed))))
     }
 
+    fn interpose(&self, _: usize) -> Result<(), CpuError> {
+        self.interposition.carry_out(self.monitor).map_err(CpuError::Interpose)
+    }
+
     fn settle(&self) {
         self.monitor.settle();
     }
@@ -207,6 +220,7 @@ pub fn start(monitor: Result<Monitor, BuildError>, pins: Pins<'static>) {
         monitor: monitor.settle_in(),
         frozen: AtomicU64::new(0),
         plan: AtomicU64::new(0),
+        interposition: Interposition::default(),
     };
     SWITCH.call_once(|| monitor.map(|monitor| Switch::new(machine(monitor), pins)));
     match Builder::new("vmm-reports").spawn(log_reports) {

@@ -6,7 +6,7 @@
 //! | [`phase`] | the transition table |
 //! | [`pins`] | what must not straddle a switch |
 //! | [`rendezvous`] | all CPUs prepare, vote, and commit or undo |
-//! | [`steps`] | what that is, for a switch, a freeze and a restore |
+//! | [`steps`] | what that is, for a switch, a freeze, a restore and what is done to devices |
 //! | [`trace`] | what each CPU did when, in a switch |
 //! | [`board`] | what is known about the switches so far, for whoever only reads |
 //! | [`switch`] | a switch from request to answer |
@@ -105,6 +105,8 @@ pub trait World: Sync {
     /// Becomes the system that is to be restored, in guest mode: all CPUs go on where that one stood, or this returns on each, with the
     /// same error. (The tests' threads come back from it.)
     fn restore(&self, cpu: usize) -> Result<(), Self::Error>;
+    /// Changes which devices can be reached, in guest mode: returns on each CPU when all have come, with the same answer.
+    fn interpose(&self, cpu: usize) -> Result<(), Self::Error>;
     /// Puts in order on the bare machine what guest mode has left. On a thread, after leaving, before anybody enters again.
     fn settle(&self);
 }

@@ -11,7 +11,9 @@
 //!                                          └─ Undo ── undo         └─ Revert ── revert
 //! ```
 
-use crate::steps::{ENTER, Enter, FREEZE, Freeze, Leave, RESTORE, Restore, Round, Steps};
+use crate::steps::{
+    ENTER, Enter, FREEZE, Freeze, INTERPOSE, Interpose, Leave, RESTORE, Restore, Round, Steps,
+};
 use crate::trace::{Mark, Marks};
 use crate::{Direction, World};
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -128,6 +130,7 @@ impl<E: Copy + Send> Rendezvous<E> {
             ENTER => self.follow(world, opened, &Enter(world)),
             FREEZE => self.follow(world, opened, &Freeze(world, None)),
             RESTORE => self.follow(world, opened, &Restore(world)),
+            INTERPOSE => self.follow(world, opened, &Interpose(world)),
             _ => self.follow(world, opened, &Leave(world)),
         }
     }
@@ -211,6 +214,7 @@ impl<E: Copy + Send> Rendezvous<E> {
                 self.lead_through(world, &Freeze(world, Some(restored)), deadline, pinned)
             }
             Round::Restore => self.lead_through(world, &Restore(world), deadline, pinned),
+            Round::Interpose => self.lead_through(world, &Interpose(world), deadline, pinned),
         }
     }
 

@@ -11,6 +11,8 @@ pub enum Round<'a> {
     Freeze(&'a dyn Fn()),
     /// They become another system. The machine is in guest mode.
     Restore,
+    /// They change which devices can be reached. The machine is in guest mode.
+    Interpose,
 }
 
 impl Round<'_> {
@@ -21,6 +23,7 @@ impl Round<'_> {
             Self::Switch(Direction::Leave) => 1,
             Self::Freeze(_) => FREEZE,
             Self::Restore => RESTORE,
+            Self::Interpose => INTERPOSE,
         }
     }
 }
@@ -31,6 +34,8 @@ pub(crate) const ENTER: u64 = 0;
 pub(crate) const FREEZE: u64 = 2;
 /// [`Round::Restore`] as a number.
 pub(crate) const RESTORE: u64 = 3;
+/// [`Round::Interpose`] as a number.
+pub(crate) const INTERPOSE: u64 = 4;
 
 /// The steps of a kind of round, on the CPU that they are for, interrupts off. See [`World`].
 pub(crate) trait Steps<E> {
@@ -90,6 +95,8 @@ macro_rules! together {
 /// With what the leader does when it comes back restored.
 pub(crate) struct Freeze<'a, W>(pub &'a W, pub Option<&'a dyn Fn()>);
 pub(crate) struct Restore<'a, W>(pub &'a W);
+pub(crate) struct Interpose<'a, W>(pub &'a W);
 
 together!(Freeze<'_, W>, |steps, cpu| steps.0.freeze(cpu, steps.1));
 together!(Restore<'_, W>, |steps, cpu| steps.0.restore(cpu));
+together!(Interpose<'_, W>, |steps, cpu| steps.0.interpose(cpu));

@@ -213,11 +213,18 @@ impl<W: World> Switch<W> {
 
     /// One round. [`Refused::Pinned`]: somebody took a pin at the last moment.
     fn lead(&self, round: Round<'_>, until: Instant) -> Result<(), Refused<W::Error>> {
+        self.lead_with(round, until, || self.pins.holder().map(crate::Pin::name))
+    }
+
+    fn lead_with(
+        &self,
+        round: Round<'_>,
+        until: Instant,
+        pinned: impl Fn() -> Option<&'static str>,
+    ) -> Result<(), Refused<W::Error>> {
         let world = &self.world;
         let ticks = world.ticks().saturating_add(world.ticks_of(until.saturating_since(Instant::now())));
-        let result = world.without_interrupts(|| {
-            self.rendezvous.lead(world, round, ticks, || self.pins.holder().map(crate::Pin::name))
-        });
+        let result = world.without_interrupts(|| self.rendezvous.lead(world, round, ticks, pinned));
         result.map_err(|failure| match failure {
             Failure::Pinned(name) => Refused::Pinned(name),
             Failure::Absent(cpu) | Failure::Late(cpu) => Refused::NoAnswer(cpu),
@@ -265,6 +272,15 @@ impl<W: World> Turn<'_, W> {
     /// As for switches; nothing has changed.
     pub fn restore(&self, until: Instant) -> Result<(), Refused<W::Error>> {
         self.together(Round::Restore, until)
+    }
+
+    /// Changes which devices can be reached, all CPUs together or not at all, in guest mode. Interrupts are on. Pins don't count: what they are
+    /// about goes on beneath the system as it is.
+    ///
+    /// # Errors
+    /// As for switches; nothing has changed.
+    pub fn interpose(&self, until: Instant) -> Result<(), Refused<W::Error>> {
+        self.switch.lead_with(Round::Interpose, until, || None)
     }
 
     fn together(&self, round: Round<'_>, until: Instant) -> Result<(), Refused<W::Error>> {

@@ -139,6 +139,9 @@ impl World for Fake {
     fn restore(&self, cpu: usize) -> Result<(), Broken> {
         self.freeze(cpu, None)
     }
+    fn interpose(&self, cpu: usize) -> Result<(), Broken> {
+        self.freeze(cpu, None)
+    }
     fn settle(&self) {
         assert!(self.modes().into_iter().all(|guest| !guest));
         self.settled.fetch_add(1, Ordering::SeqCst);
@@ -422,25 +425,35 @@ fn all_freeze_together_between_switches() {
     }
 }
 
-/// A restore is a round as a freeze is.
+/// A restore is a round as a freeze is, and so is what is done to devices, which does not mind pins.
 #[test]
-fn all_restore_together_or_none_does() {
-    machine(3, NO_PINS, |switch| {
-        switch.request(Some(Phase::Guest), LONG).unwrap();
-        let world = switch.world();
-        let restore = |patience| switch.turn().restore(until(patience));
-        for (at, fault) in [(2, Fault::Absent), (0, Fault::Commit), (1, Fault::Commit)] {
-            *world.fault.lock().unwrap() = Some((at, fault));
-            let result = restore(if fault == Fault::Absent { SHORT } else { LONG });
-            *world.fault.lock().unwrap() = None;
-            match fault {
-                Fault::Absent => assert!(matches!(result, Err(Refused::NoAnswer(_))), "{result:?}"),
-                _ => assert_eq!(result, Err(Refused::Failed(at, Broken::Commit))),
+fn all_restore_or_interpose_together_or_none_does() {
+    static PIN: Pin = Pin::new("a test");
+    static PINS: [&Pin; 1] = [&PIN];
+    for interpose in [false, true] {
+        machine(3, Pins(&PINS), |switch| {
+            switch.request(Some(Phase::Guest), LONG).unwrap();
+            let world = switch.world();
+            let ask = |patience| match interpose {
+                true => switch.turn().interpose(until(patience)),
+                false => switch.turn().restore(until(patience)),
+            };
+            for (at, fault) in [(2, Fault::Absent), (0, Fault::Commit), (1, Fault::Commit)] {
+                *world.fault.lock().unwrap() = Some((at, fault));
+                let result = ask(if fault == Fault::Absent { SHORT } else { LONG });
+                *world.fault.lock().unwrap() = None;
+                match fault {
+                    Fault::Absent => assert!(matches!(result, Err(Refused::NoAnswer(_))), "{result:?}"),
+                    _ => assert_eq!(result, Err(Refused::Failed(at, Broken::Commit))),
+                }
+                assert_eq!(world.modes(), [true; 3]);
+                assert_eq!(ask(LONG), Ok(()));
             }
-            assert_eq!(world.modes(), [true; 3]);
-            assert_eq!(restore(LONG), Ok(()));
-        }
-    });
+            let _held = PIN.hold();
+            let pinned = if interpose { Ok(()) } else { Err(Refused::Pinned("a test")) };
+            assert_eq!(ask(SHORT), pinned);
+        });
+    }
 }
 
 /// A freeze that comes to nothing says why, and leaves all CPUs where they are.

@@ -1,7 +1,7 @@
 //! Hypercalls: what the system asks of the VMM beneath it. Numbers in RAX, arguments in RDI and RDX; the answer's [`Status`]
 //! comes in RAX, a value in RDX. All else is unchanged.
 
-pub use crate::memory::TOLD;
+pub use crate::memory::{MOST_ABSORBED, TOLD};
 
 /// A hypercall's number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +59,13 @@ pub enum Call {
     /// [`TOLD`] frames from an address on (RDI, a multiple of as many), in ascending order, goes to the beginning of a page of exempt memory
     /// (RDX). RAM only; the value is how many. [`Status::Nothing`]: it was not recorded.
     Written = 17,
+    /// Takes device memory away (RDI: start, RDX: length in bytes; whole pages, at most 16 MiB) until [`Call::Release`] of the same range, guest
+    /// mode's end, or a restore: reads find ones, and what is written reaches no device. At most [`MOST_ABSORBED`] ranges at a time, none
+    /// while a snapshot is held, and none is taken then. Every CPU makes this call, with the same range, interrupts off; none goes on before
+    /// all have. [`Status::Alone`]: not all came; nothing was done.
+    Absorb = 18,
+    /// Gives back what [`Call::Absorb`] took, named as it was there. Every CPU makes this call, as there. [`Status::Nothing`]: that was not taken.
+    Release = 19,
 }
 
 /// The most bytes that one [`Call::Donate`] or [`Call::Exempt`] names.
@@ -68,11 +75,11 @@ pub const MOST_NAMED: u64 = 1 << 30;
 pub const MOST_FETCHED: u64 = 32;
 
 /// What [`Call::Version`] returns: this interface.
-pub const VERSION: u64 = 4;
+pub const VERSION: u64 = 5;
 
 impl Call {
     /// All of them, by number.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 20] = [
         Self::Version,
         Self::Leave,
         Self::Exits,
@@ -91,6 +98,8 @@ impl Call {
         Self::Restore,
         Self::Record,
         Self::Written,
+        Self::Absorb,
+        Self::Release,
     ];
 }
 
@@ -108,17 +117,33 @@ pub enum Status {
     Nothing = 3,
     /// The VMM's tables are used up; nothing was done, or less than asked.
     Dry = 4,
-    /// A snapshot is held, or not yet undone.
+    /// A snapshot is held, or not yet undone, or device memory is away.
     Busy = 5,
     /// There was no room for a copy: the snapshot is lost.
     Spoilt = 6,
-    /// Not all CPUs came to the freeze, or the restore.
+    /// Not all CPUs came to what all do together.
     Alone = 7,
+    /// A range does not begin or end with a page; here and below nothing was done.
+    Unaligned = 8,
+    /// A range is nothing.
+    Empty = 9,
+    /// A range that should be a device's is memory.
+    Memory = 10,
+    /// A range that should be a device's is the VMM's.
+    Reserve = 11,
+    /// A range that should be a device's is the local APIC's.
+    Apic = 12,
+    /// A range was taken away before.
+    Overlap = 13,
+    /// As many ranges are away as may be.
+    Full = 14,
+    /// A range is not passed through as memory of one type.
+    Mixed = 15,
 }
 
 impl Status {
     /// All of them, by number.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 16] = [
         Self::Done,
         Self::Unknown,
         Self::BadArgument,
@@ -127,6 +152,14 @@ impl Status {
         Self::Busy,
         Self::Spoilt,
         Self::Alone,
+        Self::Unaligned,
+        Self::Empty,
+        Self::Memory,
+        Self::Reserve,
+        Self::Apic,
+        Self::Overlap,
+        Self::Full,
+        Self::Mixed,
     ];
 
     /// What a number means that came from a call.
@@ -146,9 +179,17 @@ impl Status {
             Self::BadArgument => "an argument is out of its range",
             Self::Nothing => "there is nothing to fetch",
             Self::Dry => "the VMM's tables are used up",
-            Self::Busy => "a snapshot is held",
+            Self::Busy => "a snapshot is held, or registers are absorbed",
             Self::Spoilt => "there was no room for a copy",
             Self::Alone => "not all CPUs came",
+            Self::Unaligned => "it is not of whole pages",
+            Self::Empty => "it is nothing",
+            Self::Memory => "it is memory, no device's",
+            Self::Reserve => "it is the VMM's",
+            Self::Apic => "it is the local APIC's",
+            Self::Overlap => "it was taken away before",
+            Self::Full => "as many ranges are away as may be",
+            Self::Mixed => "it is not passed through as memory of one type",
         }
     }
 }

@@ -1,11 +1,16 @@
-//! The system's memory as the VMM gives it: nested tables, the sink, and the snapshot over it all.
+//! The system's memory as the VMM gives it: nested tables, the sink, device memory that is taken away, and the snapshot over it all.
+
+mod absorbed;
 
 use crate::frozen::{Frozen, FrozenError, Pages, Span, SpanError, Stage};
 use crate::nested::{
     ENTRIES, Format, Leaf, LongMode, MapError, MemoryType, Resolution, Rights, Size, Tables, Tree,
 };
 use crate::takeover::Plan;
+use absorbed::Absorbed;
 use core::ops::Range;
+
+pub use absorbed::{AbsorbError, MOST_ABSORBED};
 
 /// Bytes of a page.
 pub const PAGE: u64 = 4096;
@@ -78,7 +83,7 @@ pub struct Memory<F: Format, T> {
     /// The tree.
     pub tree: Tree<F>,
     /// The VMM's own tables: what they map for writing, write back, is RAM.
-    host: Tree<LongMode>,
+    pub(crate) host: Tree<LongMode>,
     /// A part of it that is known to be RAM: where the last first write was.
     ram: Span,
     /// Tables of both.
@@ -87,6 +92,10 @@ pub struct Memory<F: Format, T> {
     pub sink: u64,
     /// The forbidden page that leads to the sink.
     sunk: Option<u64>,
+    /// The first page of ones for device memory that is away; those for further ranges follow.
+    ones: u64,
+    /// Device memory that is away.
+    absorbed: [Option<Absorbed>; MOST_ABSORBED],
     /// The snapshot.
     pub frozen: Frozen,
     /// Where giving write permission back goes on.
@@ -98,8 +107,8 @@ pub struct Memory<F: Format, T> {
 }
 
 impl<F: Format, T: Tables + Pages> Memory<F, T> {
-    /// Tables with a sink page.
-    pub fn new(tree: Tree<F>, host: Tree<LongMode>, tables: T, sink: u64, frozen: Frozen) -> Self {
+    /// Tables with a sink page, and [`MOST_ABSORBED`] pages from `ones` on.
+    pub fn new(tree: Tree<F>, host: Tree<LongMode>, tables: T, sink: u64, ones: u64, frozen: Frozen) -> Self {
         let ram = Span::default();
         Self {
             tree,
@@ -108,6 +117,8 @@ impl<F: Format, T: Tables + Pages> Memory<F, T> {
             tables,
             sink,
             sunk: None,
+            ones,
+            absorbed: [None; MOST_ABSORBED],
             frozen,
             cursor: None,
             record: false,
@@ -249,12 +260,17 @@ impl<F: Format, T: Tables + Pages> Memory<F, T> {
         Ok(())
     }
 
+    /// Whether it can be frozen: no snapshot is held, nor is device memory away, which no system that is restored would give back.
+    pub fn can_freeze(&self) -> bool {
+        self.frozen.stage() == Stage::Idle && !self.is_absorbing()
+    }
+
     /// Freezes: all CPUs stand still in the VMM, and flush before they go on.
     ///
     /// # Errors
     /// [`MemoryError::Busy`].
     pub fn freeze(&mut self) -> Result<(), MemoryError> {
-        if self.frozen.stage() != Stage::Idle {
+        if !self.can_freeze() {
             return Err(MemoryError::Busy);
         }
         self.unsettled = true;
@@ -270,6 +286,7 @@ impl<F: Format, T: Tables + Pages> Memory<F, T> {
         if self.tree.is_recording() {
             self.forget();
         }
+        self.release_all();
         plan.carry_out(&mut self.tables);
     }
 
@@ -387,6 +404,7 @@ impl<F: Format, T: Tables + Pages> Memory<F, T> {
         }
         self.forget();
         self.guard_sunk();
+        self.release_all();
         self.tree.merge(&mut self.tables)
     }
 }

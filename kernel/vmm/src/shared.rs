@@ -3,7 +3,7 @@
 use crate::call::Count;
 use crate::frozen::Pages;
 use crate::meeting::Meeting;
-use crate::memory::Memory;
+use crate::memory::{AbsorbError, Memory};
 use crate::nested::{Format, Tables};
 use crate::takeover::Plan;
 use core::ops::Range;
@@ -80,10 +80,12 @@ pub struct Shared<F: Format, T> {
     pub reports: Mutex<Reports>,
     /// Each CPU's state at the last freeze.
     pub states: &'static [Mutex<CpuState>],
-    /// Where CPUs meet to freeze, or to restore.
+    /// Where CPUs meet to freeze, to restore, and to change what all of them reach.
     pub meeting: Meeting,
     /// By which they restore, if nobody objects.
     pub takeover: Mutex<Option<Plan>>,
+    /// What came of the last change of device memory that they met for.
+    pub interposed: Mutex<Result<(), AbsorbError>>,
     exits: [AtomicU64; Count::ALL.len()],
 }
 
@@ -97,6 +99,7 @@ impl<F: Format, T: Tables + Pages> Shared<F, T> {
             states,
             meeting: Meeting::new(),
             takeover: Mutex::new(None),
+            interposed: Mutex::new(Ok(())),
             exits: [const { AtomicU64::new(0) }; Count::ALL.len()],
         }
     }

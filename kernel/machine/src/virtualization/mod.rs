@@ -11,7 +11,7 @@ pub mod svm;
 pub mod vmx;
 
 pub use arena::{Arena, TablePool};
-pub use copy::copy_page;
+pub use copy::{copy_page, fill_page};
 pub use float::FloatControls;
 pub use host::{HostCpu, HostIdt};
 pub use jump::{Next, landing};

@@ -1,6 +1,6 @@
 //! Hypercalls, from the system's own text only.
 
-use super::{INVALID_OPCODE, Next, Platform, restore, snapshot};
+use super::{INVALID_OPCODE, Next, Platform, interpose, restore, snapshot};
 use crate::call::{Call, Count, Status, VERSION};
 use crate::frozen::{Pages, Span};
 use crate::memory::{MemoryError, PAGE};
@@ -78,6 +78,9 @@ pub(super) fn handle<V: Vcpu, F: Format, T: Tables + Pages>(
             Err(error) => answer(vcpu, status(Err(error)), 0),
         },
         Some(Call::Restore) => restore::restore(vcpu, shared, platform, first),
+        Some(call @ (Call::Absorb | Call::Release)) => {
+            interpose::interpose(vcpu, shared, platform, *call == Call::Absorb, first, second)
+        }
         Some(Call::Version | Call::Leave) | None => answer(vcpu, Status::Unknown, 0),
     }
 }

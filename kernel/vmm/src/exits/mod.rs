@@ -3,6 +3,7 @@
 
 mod cpuid;
 mod hypercall;
+mod interpose;
 mod memory;
 mod restore;
 mod snapshot;
@@ -38,6 +39,12 @@ pub trait Platform: Source {
     fn complete(&self, state: &mut CpuState);
     /// Puts into the CPU what [`Vcpu::load`] can't: the reverse. The state [is installable](machine::state::is_installable).
     fn install(&self, state: &CpuState);
+}
+
+/// Whether a CPU still waits for others, from now on.
+fn patience(platform: &impl Platform) -> impl Fn() -> bool {
+    let start = platform.ticks();
+    move || platform.ticks().wrapping_sub(start) < platform.patience()
 }
 
 /// What follows an exit.

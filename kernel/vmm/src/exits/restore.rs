@@ -1,7 +1,7 @@
 //! The hypercall by which a received system takes the place of the running one.
 
 use super::hypercall::{answer, is_place};
-use super::{Next, Platform};
+use super::{Next, Platform, patience};
 use crate::call::Status;
 use crate::frozen::{Pages, Stage};
 use crate::nested::{Format, Tables};
@@ -28,13 +28,12 @@ pub(super) fn restore<V: Vcpu, F: Format, T: Tables + Pages>(
     if shared.memory.lock().frozen.stage() != Stage::Idle {
         return answer(vcpu, Status::Busy, 0);
     }
-    let start = platform.ticks();
+    let patient = patience(platform);
     let look = || {
         let memory = shared.memory.lock();
         let is_memory = |span| is_place(shared, span) && memory.is_ram(span);
         *shared.takeover.lock() = Plan::check(&memory.tables, head, cpus, &shared.bounds.facts, is_memory);
     };
-    let patient = || platform.ticks().wrapping_sub(start) < platform.patience();
     if !shared.meeting.meet(cpus, look, patient) {
         return answer(vcpu, Status::Alone, 0);
     }

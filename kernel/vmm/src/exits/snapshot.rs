@@ -1,9 +1,9 @@
 //! Hypercalls of a snapshot.
 
 use super::hypercall::{answer, pages_of_memory};
-use super::{Next, Platform};
+use super::{Next, Platform, patience};
 use crate::call::{MOST_FETCHED, MOST_NAMED, Status};
-use crate::frozen::{Pages, Span, Stage};
+use crate::frozen::{Pages, Span};
 use crate::memory::{MemoryError, PAGE};
 use crate::nested::{Format, Tables};
 use crate::shared::Shared;
@@ -38,7 +38,7 @@ pub(super) fn freeze<V: Vcpu, F: Format, T: Tables + Pages>(
         return answer(vcpu, Status::BadArgument, 0);
     };
     // It does not change while any CPU waits here.
-    if shared.memory.lock().frozen.stage() != Stage::Idle {
+    if !shared.memory.lock().can_freeze() {
         return answer(vcpu, Status::Busy, 0);
     }
     {
@@ -49,12 +49,11 @@ pub(super) fn freeze<V: Vcpu, F: Format, T: Tables + Pages>(
         state.registers.rax = Status::Done as u64;
         state.registers.rdx = 1;
     }
-    let start = platform.ticks();
+    let patient = patience(platform);
     let freeze = || {
         // The stage was looked at by all of them.
         let _ = shared.memory.lock().freeze();
     };
-    let patient = || platform.ticks().wrapping_sub(start) < platform.patience();
     let met = shared.meeting.meet(shared.states.len(), freeze, patient);
     vcpu.flush();
     answer(vcpu, if met { Status::Done } else { Status::Alone }, 0)

@@ -1,5 +1,6 @@
 //! The handlers over a guest of plain memory.
 
+mod absorb;
 mod record;
 mod restore;
 mod snapshot;
@@ -41,6 +42,9 @@ impl Pages for Heap {
     }
     fn clear(&mut self, page: u64) {
         self.ram.clear(page);
+    }
+    fn fill(&mut self, page: u64, word: u64) {
+        self.ram.fill(page, word);
     }
     fn word(&self, address: u64) -> u64 {
         self.ram.word(address)
@@ -124,6 +128,9 @@ const RESERVE: u64 = 0x1000_0000;
 const MEMORY_END: u64 = 0x2000_0000;
 /// Memory of a device's, below the end of RAM.
 const DEVICE: u64 = 0x1800_0000;
+/// The page that takes the place of a forbidden one, and those that do of device memory.
+const SINK: u64 = 0x5_0000;
+const ONES: u64 = RESERVE + 0x8000;
 /// Facts of the machine.
 const FACTS: core::ops::Range<u64> = 0x30_0000..0x30_1000;
 /// What the reserve has for copies.
@@ -157,7 +164,7 @@ fn shared_by<F: Format>(cpus: usize, limit: usize) -> Shared<F, Heap> {
     let states = (0..cpus).map(|_| spin::Mutex::new(CpuState::default())).collect::<Vec<_>>();
     Shared::new(
         bounds,
-        Memory::new(tree, host, tables, 0x5_0000, frozen),
+        Memory::new(tree, host, tables, SINK, ONES, frozen),
         Box::leak(states.into_boxed_slice()),
     )
 }
@@ -300,11 +307,11 @@ fn a_wild_write_to_the_vmm_is_stopped_and_reported() {
         let memory = setting.shared.memory.lock();
         memory.tree.translate(&memory.tables, address).map(|leaf| leaf.address)
     };
-    assert_eq!(leads_to(&setting, address), Some(0x5_0000));
+    assert_eq!(leads_to(&setting, address), Some(SINK));
     assert_eq!(setting.shared.reports.lock().fetch(), Some(Report { address, rip: TEXT + 0x10 }));
     // The next page takes its place: the first is guarded again.
     assert_eq!(setting.exit(exit_code::NPF, WRITE, address + 0x1000), Next::Resume);
-    assert_eq!((leads_to(&setting, address), leads_to(&setting, address + 0x1000)), (None, Some(0x5_0000)));
+    assert_eq!((leads_to(&setting, address), leads_to(&setting, address + 0x1000)), (None, Some(SINK)));
     assert_eq!(setting.call(Call::Report as u64, 0, 0), (0, address + 0x1000));
     assert_eq!(setting.call(Call::ReportOrigin as u64, 0, 0), (0, TEXT + 0x10));
     assert_eq!(setting.call(Call::Exits as u64, Count::Forbidden as u64, 0), (0, 2));

@@ -40,6 +40,8 @@ pub trait Pages {
     fn copy_page(&mut self, from: u64, to: u64);
     /// Fills a page with zeros.
     fn clear(&mut self, page: u64);
+    /// Fills a page with a word, for a reader who goes past the caches: it is in memory.
+    fn fill(&mut self, page: u64, word: u64);
     /// The word at a multiple of 8.
     fn word(&self, address: u64) -> u64;
     /// Writes it.

@@ -27,6 +27,9 @@ impl Pages for Ram {
     fn clear(&mut self, page: u64) {
         self.words.retain(|at, _| !(page..page + PAGE).contains(at));
     }
+    fn fill(&mut self, page: u64, word: u64) {
+        (page..page + PAGE).step_by(8).for_each(|at| self.set_word(at, word));
+    }
     fn word(&self, address: u64) -> u64 {
         assert!(address.is_multiple_of(8));
         self.words.get(&address).copied().unwrap_or(0)

@@ -4,7 +4,7 @@ use super::real::Real;
 use super::{Blocks, EnterError};
 use crate::Unavailable;
 use crate::frozen::{Frozen, MOST_DONATED, MOST_EXEMPT, Pages, Span};
-use crate::memory::{Memory, PAGE};
+use crate::memory::{MOST_ABSORBED, Memory, PAGE};
 use crate::nested::{
     ENTRIES, Format, Layout, LongMode, MapError, MemoryType, Rights, Size, Tables, Tree, build_identity,
     tables_needed,
@@ -17,7 +17,7 @@ use core::sync::atomic::AtomicU64;
 use machine::memory::map::{MemoryMap, RegionKind};
 use machine::memory::reserve::Reserve;
 use machine::paging::{facts_bounds, image_bounds};
-use machine::virtualization::{Arena, HostCpu, HostIdt, TablePool, copy_page};
+use machine::virtualization::{Arena, HostCpu, HostIdt, TablePool, copy_page, fill_page};
 use spin::Mutex;
 use x86defs::cpuid::Source;
 use x86defs::state::CpuState;
@@ -96,6 +96,11 @@ impl Pages for Pool {
     fn clear(&mut self, page: u64) {
         // SAFETY: as above; only pages of the VMM's are cleared, and those that a plan names.
         unsafe { core::ptr::write_bytes(page as *mut u8, 0, PAGE as usize) };
+    }
+
+    fn fill(&mut self, page: u64, word: u64) {
+        // SAFETY: as above; only pages of the VMM's are filled.
+        unsafe { fill_page(page, word) };
     }
 
     #[inline]
@@ -194,9 +199,9 @@ impl<F: Format> Ground<F> {
             cpus: machine::cpu::count() as u64,
             block: wishes.block,
             host: size_of::<HostCpu>() as u64,
-            // Permission maps, IDT, sink, shared, lists of spans, states.
+            // Permission maps, IDT, sink, pages of ones, shared, lists of spans, states.
             common: wishes.maps
-                + 3 * PAGE
+                + (3 + MOST_ABSORBED as u64) * PAGE
                 + size_of::<Shared<F, Pool>>() as u64
                 + list_bytes::<Span>(MOST_DONATED)
                 + list_bytes::<Span>(MOST_EXEMPT)
@@ -213,6 +218,7 @@ impl<F: Format> Ground<F> {
         let nested = build_identity::<F, _>(&mut pool, &layout, kind).map_err(BuildError::Map)?;
         let (root, host_root) = (nested.root(), host.root());
         let sink = &raw const *arena.bytes::<4096>().ok_or(DRY)? as u64;
+        let ones = &raw const *arena.bytes::<{ MOST_ABSORBED * PAGE as usize }>().ok_or(DRY)? as u64;
         let bounds = Bounds {
             text: layout.text.clone(),
             facts: facts_bounds(),
@@ -223,7 +229,7 @@ impl<F: Format> Ground<F> {
         let exempt = arena.array(MOST_EXEMPT, |_| Span::default()).ok_or(DRY)?;
         let states = arena.array(needs.cpus as usize, |_| Mutex::new(CpuState::default())).ok_or(DRY)?;
         let frozen = Frozen::new(donated, exempt, memory_end);
-        let memory = Memory::new(nested, host, pool, sink, frozen);
+        let memory = Memory::new(nested, host, pool, sink, ones, frozen);
         let shared = arena.place(Shared::new(bounds, memory, states)).ok_or(DRY)?;
         let idt = HostIdt::build(&mut arena).ok_or(DRY)?;
         Ok(Self { arena, shared, nested: root, host: host_root, idt, reserve: layout.absent })
