@@ -4,7 +4,7 @@ use crate::block::Completion;
 use crate::e1000::{self, E1000, Model};
 use crate::mmio::Registers;
 use crate::nvme::{self, Nvme, NvmeError};
-use crate::pci::{self, Address, ConfigSpace, Function, Msix};
+use crate::pci::{self, Address, Bar, ConfigSpace, Function, Msix, Reach};
 use crate::virtio::block::VirtioBlock;
 use crate::virtio::entropy::EntropyDevice;
 use crate::virtio::net::VirtioNet;
@@ -56,6 +56,29 @@ pub struct Attached<D: ?Sized> {
     pub place: Place,
     /// Its interrupt; lives as long as the device is used.
     pub interrupt: Irq,
+    /// Where its registers are.
+    pub reach: Reach,
+}
+
+impl Attached<dyn Transport> {
+    /// The same with a driver.
+    fn driven<D: ?Sized>(
+        self,
+        drive: impl FnOnce(Box<dyn Transport>) -> Result<Box<D>, VirtioError>,
+    ) -> Result<Attached<D>, ProbeError> {
+        let Self { device, place, interrupt, reach } = self;
+        Ok(Attached { device: drive(device)?, place, interrupt, reach })
+    }
+}
+
+fn virtio_net(transport: Box<dyn Transport>) -> Result<Box<dyn NetDevice>, VirtioError> {
+    Ok(Box::new(VirtioNet::new(transport)?))
+}
+
+fn virtio_block(
+    completion: Completion,
+) -> impl FnOnce(Box<dyn Transport>) -> Result<Box<dyn BlockDevice>, VirtioError> {
+    |transport| Ok(Box::new(VirtioBlock::new(transport, completion)?))
 }
 
 /// Why a device that was found is not used.
@@ -138,18 +161,19 @@ impl Bus<'_> {
         function: &Function,
         wake: Wake,
         name: &str,
-    ) -> Result<(Box<dyn Transport>, Irq), ProbeError> {
+    ) -> Result<Attached<dyn Transport>, ProbeError> {
+        let reach = Reach::of(self.space, function);
         function.enable(self.space);
         let mut transport = PciTransport::new(self.space, function)?;
         let status = transport.interrupt_status();
         // With MSI-X the status register is not used and reads as anything; then every interrupt is ours.
         let has_msix = Msix::is_offered(self.space, function);
         let acknowledge = move || has_msix || status.read::<u8>(0) != 0;
-        let (irq, msix) = self.wire(function, wake, acknowledge, name)?;
+        let (interrupt, msix) = self.wire(function, wake, acknowledge, name)?;
         if let Some(msix) = msix {
             transport.use_msix(msix);
         }
-        Ok((Box::new(transport), irq))
+        Ok(Attached { device: Box::new(transport), place: Place::Pci(function.address), interrupt, reach })
     }
 
     fn virtio_mmio(
@@ -158,7 +182,7 @@ impl Bus<'_> {
         wake: Wake,
         name: &str,
         wanted: u16,
-    ) -> Result<(Box<dyn Transport>, Irq), ProbeError> {
+    ) -> Result<Attached<dyn Transport>, ProbeError> {
         let pointer = io::map_device(base, length as usize).ok_or(ProbeError::Bar(pci::BarError::Map))?;
         // SAFETY: just mapped, for good.
         let registers = unsafe { Registers::new(pointer, length as usize) };
@@ -170,9 +194,10 @@ impl Bus<'_> {
             MmioTransport::acknowledge(&registers);
             wake();
         };
-        let irq = Irq::new(name, Box::new(handler))?;
-        irq.route_gsi(gsi, Trigger::EdgeHigh)?;
-        Ok((Box::new(transport), irq))
+        let interrupt = Irq::new(name, Box::new(handler))?;
+        interrupt.route_gsi(gsi, Trigger::EdgeHigh)?;
+        let reach = Reach::new([Bar::Memory { address: base, length: length.into(), wide: false }]);
+        Ok(Attached { device: Box::new(transport), place: Place::Memory(base), interrupt, reach })
     }
 
     /// The type of a virtio device; `None` if the function is none.
@@ -201,24 +226,19 @@ impl Bus<'_> {
         kind: u16,
         name: &'static str,
         wake: impl Fn() -> (T, Wake),
-        mut take: impl FnMut(Place, Box<dyn Transport>, Irq, T) -> Result<(), ProbeError>,
+        mut take: impl FnMut(Attached<dyn Transport>, T) -> Result<(), ProbeError>,
     ) {
         for function in self.functions.iter().filter(|function| self.virtio_type(function) == Some(kind)) {
             let (woken, wake) = wake();
-            let place = Place::Pci(function.address);
-            let taken = self
-                .virtio_pci(function, wake, name)
-                .and_then(|(transport, irq)| take(place, transport, irq, woken));
-            report(name, place, taken);
+            let taken = self.virtio_pci(function, wake, name).and_then(|attached| take(attached, woken));
+            report(name, Place::Pci(function.address), taken);
         }
         for described in self.virtio {
             let (woken, wake) = wake();
-            let place = Place::Memory(described.0);
-            let taken = self
-                .virtio_mmio(described, wake, name, kind)
-                .and_then(|(transport, irq)| take(place, transport, irq, woken));
+            let taken =
+                self.virtio_mmio(described, wake, name, kind).and_then(|attached| take(attached, woken));
             if taken != Err(ProbeError::Virtio(VirtioError::WrongDevice)) {
-                report(name, place, taken);
+                report(name, Place::Memory(described.0), taken);
             }
         }
     }
@@ -226,8 +246,8 @@ impl Bus<'_> {
     /// Network cards, virtio first. `wake` makes what a card's interrupt wakes; each card comes with its own.
     pub fn network<T>(&self, wake: impl Fn() -> (T, Wake)) -> Vec<(Attached<dyn NetDevice>, T)> {
         let mut found: Vec<(Attached<dyn NetDevice>, T)> = Vec::new();
-        self.virtio(device_type::NETWORK, VIRTIO_NET, &wake, |place, transport, interrupt, woken| {
-            found.push((Attached { device: Box::new(VirtioNet::new(transport)?), place, interrupt }, woken));
+        self.virtio(device_type::NETWORK, VIRTIO_NET, &wake, |attached, woken| {
+            found.push((attached.driven(virtio_net)?, woken));
             Ok(())
         });
         let is_other = |function: &&Function| Model::of(function.vendor, function.device).is_some();
@@ -243,25 +263,24 @@ impl Bus<'_> {
     pub fn network_at(&self, function: &Function, wake: Wake) -> Result<Attached<dyn NetDevice>, ProbeError> {
         let place = Place::Pci(function.address);
         if self.virtio_type(function) == Some(device_type::NETWORK) {
-            let (transport, interrupt) = self.virtio_pci(function, wake, VIRTIO_NET)?;
-            return Ok(Attached { device: Box::new(VirtioNet::new(transport)?), place, interrupt });
+            return self.virtio_pci(function, wake, VIRTIO_NET)?.driven(virtio_net);
         }
         let model = Model::of(function.vendor, function.device).ok_or(ProbeError::NoDriver)?;
+        let reach = Reach::of(self.space, function);
         function.enable(self.space);
         let registers = function.map(self.space, 0).map_err(ProbeError::Bar)?;
         let fallback = MacAddr([0x02, b'q', b's', 0, 0, 2]);
         let device = E1000::new(registers, fallback, model).map_err(ProbeError::E1000)?;
         let acknowledge = move || e1000::acknowledge(&registers);
         let (interrupt, _) = self.wire(function, wake, acknowledge, "e1000")?;
-        Ok(Attached { device: Box::new(device), place, interrupt })
+        Ok(Attached { device: Box::new(device), place, interrupt, reach })
     }
 
     /// Disks, virtio first.
     pub fn block(&self) -> Vec<Attached<dyn BlockDevice>> {
         let mut found: Vec<Attached<dyn BlockDevice>> = Vec::new();
-        self.virtio(device_type::BLOCK, VIRTIO_BLK, completion, |place, transport, interrupt, completion| {
-            let device = Box::new(VirtioBlock::new(transport, completion)?);
-            found.push(Attached { device, place, interrupt });
+        self.virtio(device_type::BLOCK, VIRTIO_BLK, completion, |attached, completion| {
+            found.push(attached.driven(virtio_block(completion))?);
             Ok(())
         });
         for function in self.functions.iter().filter(|function| function.class == nvme::CLASS) {
@@ -273,12 +292,9 @@ impl Bus<'_> {
 
     /// The disk that a function is.
     pub fn block_at(&self, function: &Function) -> Result<Attached<dyn BlockDevice>, ProbeError> {
-        let place = Place::Pci(function.address);
         let (completion, wake) = completion();
         if self.virtio_type(function) == Some(device_type::BLOCK) {
-            let (transport, interrupt) = self.virtio_pci(function, wake, VIRTIO_BLK)?;
-            let device = Box::new(VirtioBlock::new(transport, completion)?);
-            return Ok(Attached { device, place, interrupt });
+            return self.virtio_pci(function, wake, VIRTIO_BLK)?.driven(virtio_block(completion));
         }
         if function.class != nvme::CLASS {
             return Err(ProbeError::NoDriver);
@@ -293,6 +309,7 @@ impl Bus<'_> {
         completion: Completion,
         wake: Wake,
     ) -> Result<Attached<dyn BlockDevice>, ProbeError> {
+        let reach = Reach::of(self.space, function);
         function.enable(self.space);
         let registers = function.map(self.space, 0).map_err(ProbeError::Bar)?;
         let has_msix = Msix::is_offered(self.space, function);
@@ -307,7 +324,7 @@ impl Bus<'_> {
             return Err(ProbeError::NoInterrupt);
         }
         let device = Nvme::new(registers, has_msix, completion).map_err(ProbeError::Nvme)?;
-        Ok(Attached { device: Box::new(device), place: Place::Pci(function.address), interrupt })
+        Ok(Attached { device: Box::new(device), place: Place::Pci(function.address), interrupt, reach })
     }
 
     /// The first entropy device.
@@ -317,10 +334,9 @@ impl Bus<'_> {
             device_type::ENTROPY,
             "virtio-rng",
             || ((), Arc::new(|| ())),
-            |place, transport, interrupt, ()| {
+            |attached, ()| {
                 if found.is_none() {
-                    let device = Box::new(EntropyDevice::new(transport)?);
-                    found = Some(Attached { device, place, interrupt });
+                    found = Some(attached.driven(|transport| Ok(Box::new(EntropyDevice::new(transport)?)))?);
                 }
                 Ok(())
             },

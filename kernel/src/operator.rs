@@ -16,6 +16,7 @@ mod heir;
 mod host_key;
 #[cfg(feature = "vmm")]
 mod identity;
+mod interpose;
 mod jobs;
 #[cfg(feature = "vmm")]
 mod key;

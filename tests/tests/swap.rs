@@ -88,6 +88,14 @@ fn swap(operator: &Operator) -> Value {
     assert_eq!((&body["old"], &body["new"]), (&old["name"], &new["name"]), "{body}");
     assert_eq!(card(operator, "active")["name"], new["name"]);
     assert_eq!(operator.status()["mode"], "native");
+    let pages = match old["driver"].as_str().unwrap() {
+        // The MSI-X table, and the structures of virtio 1; registers of 128 KiB; the same twice, with an MSI-X table of 16 KiB.
+        "virtio-net" => 1 + 4,
+        "e1000" => 32,
+        _ => 32 + 32 + 4,
+    };
+    assert_eq!(body["absorbed_pages"], pages, "{body}");
+    assert!(body["not_absorbed"].as_array().is_none_or(|others| others.len() == 1), "{body}");
     body
 }
 
@@ -195,6 +203,13 @@ fn a_step_that_fails_is_undone() {
         assert_eq!(client.ask("PING").unwrap(), "+PONG");
         let events = operator.tell("events").out;
         assert!(events.contains("serves on") && events.contains("net1 in place of net0"), "{events}");
+        // In this order, and once: no step that failed has come so far.
+        let marks = ["net0: 5 pages of its registers absorbed", "net0: its registers were released"];
+        let places = marks.map(|mark| events.match_indices(mark).map(|(at, _)| at).collect::<Vec<_>>());
+        assert!(
+            matches!(&places, [away, back] if away.len() == 1 && back.len() == 1 && away < back),
+            "{events}"
+        );
         // It is done when the old one is asked to rest.
         let told = operator.tell("device swap net1 --to net0");
         assert!(told.status == DONE && told.err.contains("net1 can't be used any more"), "{told:?}");

@@ -5,10 +5,12 @@
 mod access;
 mod bar;
 mod message;
+mod reach;
 
 pub use access::{ConfigSpace, Ecam, Ports};
 pub use bar::{Bar, BarError, Window, assign};
 pub use message::{MessageError, Msix, enable_msi};
+pub use reach::Reach;
 
 use alloc::vec::Vec;
 

@@ -1,13 +1,14 @@
-//! Cards for networks that run without one: after `device detach`, or when theirs was pulled out.
+//! Cards for networks: another one in a swap, or one again for a network that runs without, after `device detach` or when its own was pulled out.
 
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
+use drivers_api::swap::{Rejected, Seat};
 use drivers_api::{LifecycleError, LinkInfo, NetDevice, NetState};
 use machine::journal::EVENTS;
-use net::{Network, StartError};
+use net::{Exchange, Network, StartError};
 
 use super::registry::{self, Unfit};
 
@@ -67,6 +68,50 @@ pub fn compare(name: &str, before: &LinkInfo, after: &LinkInfo) -> Result<Vec<St
         }
     }
     Ok(adapted)
+}
+
+/// The place of a network's card in a swap; the list of devices hears of it.
+pub struct Seating<'a> {
+    exchange: Exchange,
+    network: Network,
+    old: &'a str,
+    new: &'a str,
+}
+
+impl<'a> Seating<'a> {
+    /// Of a network that has the old card and is to have the new one, which was taken out of the list.
+    pub fn new(exchange: Exchange, network: Network, old: &'a str, new: &'a str) -> Self {
+        Self { exchange, network, old, new }
+    }
+
+    /// What it has come to.
+    pub fn exchange(&self) -> &Exchange {
+        &self.exchange
+    }
+}
+
+impl Seat for Seating<'_> {
+    type Refusal = StartError;
+
+    fn look<R>(&mut self, look: impl FnOnce(&dyn NetDevice) -> R) -> R {
+        self.exchange.look(look)
+    }
+
+    fn wait_for(&mut self, card: &dyn NetDevice, carrier: bool) -> bool {
+        // One that was pulled out meanwhile seems to have a carrier.
+        self.exchange.wait_for(card, carrier) && registry::is_there(self.new)
+    }
+
+    fn replace(&mut self, card: Box<dyn NetDevice>) -> Result<Box<dyn NetDevice>, Rejected<StartError>> {
+        let old = self.exchange.replace(card)?;
+        let link = self.exchange.look(|card| card.link());
+        registry::replace(self.old, self.new, self.network, &link);
+        Ok(old)
+    }
+
+    fn drain(&mut self, old: &mut dyn NetDevice) {
+        self.exchange.drain(old);
+    }
 }
 
 /// Gives a network, which has none, an idle card: this one, or the first. Its name, and what the network has to adapt to.

@@ -14,6 +14,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 use core::sync::atomic::{AtomicU8, Ordering};
+use drivers::pci::Reach;
 use drivers::probe::{Attached, Class, Place, Wake};
 use drivers_api::{DeviceState, LinkInfo, NetDevice};
 use machine::irq::Irq;
@@ -107,6 +108,8 @@ struct Entry {
     owner: Owner,
     /// The link of a network card.
     link: Option<LinkInfo>,
+    /// Where its registers are; nothing is known of a disk's.
+    reach: Reach,
     /// A network card that no network has.
     card: Option<Box<dyn NetDevice>>,
 }
@@ -259,6 +262,11 @@ pub fn is_there(name: &str) -> bool {
     REGISTRY.lock().find(name).is_some()
 }
 
+/// Where a device's registers are.
+pub fn reach(name: &str) -> Option<Reach> {
+    REGISTRY.lock().find(name).map(|entry| entry.reach.clone())
+}
+
 /// Whether a network's card was pulled out, and it has no other yet.
 pub fn is_bereft(network: Network) -> bool {
     REGISTRY.lock().entries.iter().any(|entry| entry.was_of(network))
@@ -286,6 +294,7 @@ pub fn admit_disk(place: Place, driver: &'static str, what: String) -> String {
         interrupt: None,
         owner: Owner::default(),
         link: None,
+        reach: Reach::default(),
         card: None,
     })
 }
@@ -321,7 +330,7 @@ pub fn keep_interrupt(name: &str, interrupt: Irq) {
 
 /// Takes in a card that no network has; its name. It may be running: [`rest`] quiesces it.
 pub fn admit(card: Attached<dyn NetDevice>, owner: Owner) -> String {
-    let Attached { device, place, interrupt } = card;
+    let Attached { device, place, interrupt, reach } = card;
     #[cfg(feature = "app-faults")]
     let device: Box<dyn NetDevice> = Box::new(drivers_api::failing::FailingNet::new(device, &FAILS));
     admit_as(Class::Network, |name| {
@@ -336,6 +345,7 @@ pub fn admit(card: Attached<dyn NetDevice>, owner: Owner) -> String {
             interrupt: Some(interrupt),
             owner,
             link: None,
+            reach,
             card: None,
         };
         entry.become_idle(device);

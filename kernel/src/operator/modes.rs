@@ -6,6 +6,7 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use control::request::{LONGEST, Switch, Target};
+use core::ops::Range;
 use machine::time::Instant;
 use metrics::json::Event;
 use metrics::snapshot::{Modes, Switches};
@@ -16,6 +17,8 @@ use mode::{Direction, Outcome, Phase, Refused};
 use net::ssh::exit;
 use serde::Serialize;
 use vmm::call::Count;
+
+pub use mode::bare::Absorbed;
 
 /// The last switch, as it is told.
 fn last(record: &Record) -> Last {
@@ -142,6 +145,11 @@ pub fn enter() -> Result<bool, RequestError> {
 /// Native mode again.
 pub fn leave() -> Result<(), RequestError> {
     request(Some(Phase::Native), LONGEST).map(drop)
+}
+
+/// Takes device memory away from the system, in guest mode, until what is returned is released or dropped.
+pub fn absorb(pages: &[Range<u64>]) -> Result<Absorbed, String> {
+    mode::bare::absorb(pages, LONGEST).map_err(|error| error.to_string())
 }
 
 /// The last switches, moment by moment.

@@ -5,6 +5,7 @@ use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use control::request::{Switch, Target};
+use core::ops::Range;
 use net::ssh::exit;
 use serde::Serialize;
 
@@ -61,6 +62,26 @@ pub fn enter() -> Result<bool, &'static str> {
 /// There is no other mode.
 pub fn leave() -> Result<(), &'static str> {
     Err(ABSENT)
+}
+
+/// Registers that are away: there are none here.
+pub enum Absorbed {}
+
+impl Absorbed {
+    /// How many pages that are.
+    pub fn pages(&self) -> u64 {
+        match *self {}
+    }
+
+    /// Gives them back.
+    pub fn release(self) -> Result<(), &'static str> {
+        match self {}
+    }
+}
+
+/// Nothing can be taken away here.
+pub fn absorb(_: &[Range<u64>]) -> Result<Absorbed, String> {
+    Err(ABSENT.to_string())
 }
 
 /// The last switches: none.

@@ -2,11 +2,11 @@
 
 #[cfg(feature = "vmm")]
 use super::disk_swap;
+use super::interpose::{self, Away};
 use super::jobs::{self, Follower, Handle};
 use super::{modes, object, refuse};
-use crate::devices::cards::{self, CardError};
+use crate::devices::cards::{self, CardError, Seating};
 use crate::devices::registry::{self, Unfit};
-use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -14,8 +14,7 @@ use control::jobs::{Said, State};
 use control::request::Swap;
 use core::fmt;
 use core::time::Duration;
-use drivers_api::NetDevice;
-use drivers_api::swap::{Failure, Reason, Rejected, Released, Seat, Step};
+use drivers_api::swap::{Failure, Reason, Released, Step};
 use machine::journal::EVENTS;
 use machine::thread::Builder;
 use machine::time::Instant;
@@ -77,11 +76,20 @@ struct Changed {
     stopped_ns: u64,
     /// How long the new card took before that, until it took in what comes; the old one served.
     negotiated_ns: u64,
+    /// What nobody could touch meanwhile.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    interposed: Option<interpose::Told>,
     #[serde(skip_serializing_if = "core::ops::Not::not")]
     dry_run: bool,
 }
 
 impl Changed {
+    /// A network has this card, or none, where it had that one.
+    fn new(network: Network, old: Option<String>, new: Option<String>, adapted: Vec<String>) -> Self {
+        let network = network.name();
+        Self { network, old, new, adapted, stopped_ns: 0, negotiated_ns: 0, interposed: None, dry_run: false }
+    }
+
     fn text(&self) -> String {
         let name = |card: &Option<String>| card.clone().unwrap_or_else(|| "no card".to_string());
         let (old, new) = (name(&self.old), name(&self.new));
@@ -91,7 +99,12 @@ impl Changed {
             true => String::new(),
             false => format!("; stopped for {} ns", self.stopped_ns),
         };
-        format!("the {} network {would} {new} in place of {old}{adapted}{stopped}\n", self.network)
+        let interposed =
+            self.interposed.as_ref().map(|told| format!("; {old}: {}", told.text())).unwrap_or_default();
+        format!(
+            "the {} network {would} {new} in place of {old}{adapted}{stopped}{interposed}\n",
+            self.network
+        )
     }
 }
 
@@ -162,15 +175,8 @@ fn carry_out(handle: &Handle, asked: &Swap) -> Result<Changed, Fault> {
     let (new, after) = registry::idle(asked.new.as_deref())?;
     let adapted = cards::compare(&new, &before, &after)?;
     modes::check().map_err(Fault::Mode)?;
-    let mut changed = Changed {
-        network: network.name(),
-        old: Some(old),
-        new: Some(new),
-        adapted,
-        stopped_ns: 0,
-        negotiated_ns: 0,
-        dry_run: asked.dry_run,
-    };
+    let mut changed = Changed::new(network, Some(old), Some(new), adapted);
+    changed.dry_run = asked.dry_run;
     if asked.dry_run {
         return Ok(changed);
     }
@@ -179,6 +185,11 @@ fn carry_out(handle: &Handle, asked: &Swap) -> Result<Changed, Fault> {
     handle.progress(2, STEPS, "swap");
     let outcome = exchange(handle, &mut changed, network);
     handle.progress(3, STEPS, "leave guest mode");
+    let outcome = outcome.map(|away| {
+        if let Some(Err(why)) = away.map(Away::release) {
+            handle.say(Said::Remark(format!("the old card's registers are away until native mode: {why}")));
+        }
+    });
     if entered && let Err(why) = modes::leave() {
         handle.say(Said::Remark(format!("the machine stays in guest mode: {why}")));
     }
@@ -187,56 +198,37 @@ fn carry_out(handle: &Handle, asked: &Swap) -> Result<Changed, Fault> {
     Ok(changed)
 }
 
-/// Where both cards are in the list of devices, and the network's place for one.
-struct Place<'a> {
-    exchange: Exchange,
-    network: Network,
-    old: &'a str,
-    new: &'a str,
-}
-
-impl Seat for Place<'_> {
-    type Refusal = <Exchange as Seat>::Refusal;
-
-    fn look<R>(&mut self, look: impl FnOnce(&dyn NetDevice) -> R) -> R {
-        self.exchange.look(look)
-    }
-
-    fn wait_for(&mut self, card: &dyn NetDevice, carrier: bool) -> bool {
-        // One that was pulled out meanwhile seems to have a carrier.
-        self.exchange.wait_for(card, carrier) && registry::is_there(self.new)
-    }
-
-    fn replace(&mut self, card: Box<dyn NetDevice>) -> Result<Box<dyn NetDevice>, Rejected<Self::Refusal>> {
-        let old = self.exchange.replace(card)?;
-        let link = self.exchange.look(|card| card.link());
-        registry::replace(self.old, self.new, self.network, &link);
-        Ok(old)
-    }
-
-    fn drain(&mut self, old: &mut dyn NetDevice) {
-        self.exchange.drain(old);
-    }
-}
-
-/// The swap itself.
-fn exchange(handle: &Handle, changed: &mut Changed, network: Network) -> Result<(), Fault> {
+/// The swap itself. Returns what is away of the old card, which is idle.
+fn exchange(handle: &Handle, changed: &mut Changed, network: Network) -> Result<Option<Away>, Fault> {
     let (Some(old), Some(new)) = (&changed.old, &changed.new) else { return Err(Fault::NoneWithout) };
     let exchange = Exchange::of(network).ok_or(CardError::NotHeld(network))?;
     let card = registry::take(new).ok_or(Unfit::NoneIdle)?;
     #[cfg(feature = "app-faults")]
     faults::arm();
-    let mut place = Place { exchange, network, old, new };
+    let mut place = Seating::new(exchange, network, old, new);
     match drivers_api::swap::swap(&mut place, card, |_| !handle.is_cancelled()) {
         Ok(Released { card, failed }) => {
             let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-            changed.stopped_ns = nanos(place.exchange.stopped());
-            changed.negotiated_ns = nanos(place.exchange.negotiated());
+            changed.stopped_ns = nanos(place.exchange().stopped());
+            changed.negotiated_ns = nanos(place.exchange().negotiated());
             if let Some(error) = failed {
                 handle.say(Said::Remark(format!("{old} can't be used any more: {error}")));
+                registry::put_back(old, card);
+                return Ok(None);
             }
+            // It is done: where this fails, its driver only could reach what it does not use.
+            let away = match interpose::absorb(old) {
+                Ok((away, told)) => {
+                    changed.interposed = Some(told);
+                    away
+                }
+                Err(why) => {
+                    handle.say(Said::Remark(format!("{old}'s registers are not absorbed: {why}")));
+                    None
+                }
+            };
             registry::put_back(old, card);
-            Ok(())
+            Ok(away)
         }
         Err(Failure { step, why, card }) => {
             registry::put_back(new, card);
@@ -259,16 +251,7 @@ pub fn detach(caller: &Caller, device: String, timeout: Duration, json: bool, ou
         let card = held.bereave();
         drop(held);
         registry::put_back(&old, card);
-        let (network, old) = (network.name(), Some(old));
-        Ok(Changed {
-            network,
-            old,
-            new: None,
-            adapted: Vec::new(),
-            stopped_ns: 0,
-            negotiated_ns: 0,
-            dry_run: false,
-        })
+        Ok(Changed::new(network, Some(old), None, Vec::new()))
     })
 }
 
@@ -279,16 +262,7 @@ pub fn attach(caller: &Caller, device: Option<String>, json: bool, output: &mut 
         let without = |network: &Network| network.is_running() && !registry::has_card(*network);
         let network = Network::ALL.into_iter().find(without).ok_or(Fault::NoneWithout)?;
         let (new, adapted) = cards::give(network, device.as_deref())?;
-        let network = network.name();
-        Ok(Changed {
-            network,
-            old: None,
-            new: Some(new),
-            adapted,
-            stopped_ns: 0,
-            negotiated_ns: 0,
-            dry_run: false,
-        })
+        Ok(Changed::new(network, None, Some(new), adapted))
     })
 }
 
