@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use crate::config::{Bochs, Clock, Config};
+use crate::config::{Bochs, Clock, Config, Network};
 use crate::ports::Granted;
 
 /// The configuration itself.
@@ -45,6 +45,16 @@ pub fn bochsrc(config: &Config, bochs: &Bochs, bios: &Path, vga_bios: &Path) -> 
         Clock::Paced => "sync=slowdown, time0=utc".to_owned(),
         Clock::Instructions => format!("sync=none, time0={EPOCH}"),
     };
+    let first = match &config.network {
+        Network::User => format!("ethmod=slirp, script={SLIRP}"),
+        Network::Tap { interface } => tap(interface),
+    };
+    let cards: Vec<_> = core::iter::once(first).chain(bochs.taps.iter().map(|name| tap(name))).collect();
+    let slots: String = (1..=cards.len()).map(|slot| format!(", slot{slot}=e1000")).collect();
+    let cards = cards.iter().enumerate().map(|(number, network)| {
+        let mac = 0x56 + number;
+        format!("e1000: card={number}, enabled=1, mac=52:54:00:12:34:{mac:02x}, {network}")
+    });
     let lines = [
         "config_interface: textconfig".to_owned(),
         // Makes a pseudo-terminal of its own, that nobody looks at.
@@ -62,9 +72,8 @@ pub fn bochsrc(config: &Config, bochs: &Bochs, bios: &Path, vga_bios: &Path) -> 
         "boot: cdrom".to_owned(),
         format!("com1: enabled=1, mode=file, dev={SERIAL}"),
         format!("clock: {clock}"),
-        "pci: enabled=1, chipset=i440fx, slot1=e1000".to_owned(),
+        format!("pci: enabled=1, chipset=i440fx{slots}"),
         "plugin_ctrl: e1000=1".to_owned(),
-        format!("e1000: card=0, enabled=1, mac=52:54:00:12:34:56, ethmod=slirp, script={SLIRP}"),
         // No sound: without a card, the sound libraries only complain.
         "sound: driver=dummy".to_owned(),
         "panic: action=fatal".to_owned(),
@@ -74,7 +83,12 @@ pub fn bochsrc(config: &Config, bochs: &Bochs, bios: &Path, vga_bios: &Path) -> 
         "debug: action=ignore".to_owned(),
         format!("log: {LOG}"),
     ];
-    lines.join("\n") + "\n"
+    lines.into_iter().chain(cards).map(|line| line + "\n").collect()
+}
+
+/// What a card is connected to.
+fn tap(interface: &str) -> String {
+    format!("ethmod=tuntap, ethdev=/dev/net/tun:{interface}")
 }
 
 /// The user network's file: its first line is what it is known by.
@@ -138,8 +152,23 @@ mod tests {
     }
 
     #[test]
+    fn further_cards_are_on_tap_devices() {
+        let bochs = Bochs { taps: &["tap1", "tap2"], ..Bochs::default() };
+        let network = Network::Tap { interface: "tap0".into() };
+        let config = Config { network, ..Config::of(Emulator::Bochs(bochs)) };
+        let rc = bochsrc(&config, &bochs, Path::new("/bios"), Path::new("/vga"));
+        for line in [
+            "pci: enabled=1, chipset=i440fx, slot1=e1000, slot2=e1000, slot3=e1000",
+            "e1000: card=0, enabled=1, mac=52:54:00:12:34:56, ethmod=tuntap, ethdev=/dev/net/tun:tap0",
+            "e1000: card=2, enabled=1, mac=52:54:00:12:34:58, ethmod=tuntap, ethdev=/dev/net/tun:tap2",
+        ] {
+            assert!(rc.lines().any(|other| other == line), "{line} in {rc}");
+        }
+    }
+
+    #[test]
     fn equal_runs_begin_on_the_same_day() {
-        let rc = rc(Bochs { model: CpuModel::Ryzen, clock: Clock::Instructions });
+        let rc = rc(Bochs { model: CpuModel::Ryzen, clock: Clock::Instructions, ..Bochs::default() });
         assert!(rc.contains("cpu: model=ryzen, "), "{rc}");
         assert!(rc.contains("clock: sync=none, time0=1577836800\n"), "{rc}");
     }

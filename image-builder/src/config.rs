@@ -222,8 +222,8 @@ impl Config {
         if self.memory < Memory::MINIMUM {
             return Err(ConfigError::MemoryTooSmall(self.memory));
         }
-        if let Emulator::Bochs(_) = self.emulator {
-            self.validate_for_bochs()?;
+        if let Emulator::Bochs(bochs) = &self.emulator {
+            self.validate_for_bochs(bochs)?;
         }
         if self.machine == MachineType::Microvm {
             if self.nic != Nic::Virtio {

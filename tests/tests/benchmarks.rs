@@ -209,7 +209,7 @@ fn each_benchmark_that_bochs_has_gives_its_figures_on_intel() {
     if !has_bochs("benchmarks on VMX") {
         return;
     }
-    let bochs = Bochs { clock: Clock::Instructions, model: CpuModel::SkylakeX };
+    let bochs = Bochs { clock: Clock::Instructions, model: CpuModel::SkylakeX, ..Bochs::default() };
     let said = run(Machine::builder().bochs_with(bochs), 1, &format!("bench.quick=on {COUNTED}"));
     assert!(!said.contains("ERROR"), "{said}");
     let alone = |name: &str| !["net.", "disk.", "ipi."].iter().any(|start| name.starts_with(start));

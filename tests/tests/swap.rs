@@ -10,11 +10,12 @@ use std::thread;
 use std::time::Duration;
 
 use control::checkpoints::RESTORED;
+use image_builder::config::Bochs;
 use image_builder::machine::Builder;
-use image_builder::{Machine, Nic};
+use image_builder::{Machine, Nic, Vendor};
 use serde_json::{Value, json};
 use tests::apart::{self, Apart};
-use tests::guest::{self, Guest, PATIENCE, wait_until};
+use tests::guest::{self, Guest, PATIENCE, has_bochs, wait_until};
 use tests::noise::Noise;
 use tests::operator::{DONE, FAILED, Operator, REFUSED};
 use tests::remote::{self, Place};
@@ -117,7 +118,13 @@ fn echo(mut stream: TcpStream, is_over: &AtomicBool, rounds: &AtomicU64) {
     }
 }
 
-fn under_load(builder: Builder) {
+/// So many swaps in QEMU.
+fn swaps() -> usize {
+    if soaks() { 100 } else { 20 }
+}
+
+/// Returns what the machine says of itself in the end.
+fn under_load(builder: Builder, swaps: usize) -> Value {
     let guest = Guest::serving(builder);
     let operator = Operator::of(&guest);
     // What is allocated once is there.
@@ -134,7 +141,7 @@ fn under_load(builder: Builder) {
                     .unwrap();
             }
         });
-        for _ in 0..if soaks() { 100 } else { 20 } {
+        for _ in 0..swaps {
             let so_far = rounds.load(Ordering::Relaxed);
             wait_until("bytes to go on", || echoes.is_finished() || rounds.load(Ordering::Relaxed) > so_far);
             stops.push(swap(&operator)["stopped_ns"].as_u64().unwrap());
@@ -147,21 +154,51 @@ fn under_load(builder: Builder) {
     println!("stopped for {} ns (median), {} ns at most", stops[stops.len() / 2], stops[stops.len() - 1]);
     operator.wait_for_heap(before);
     guest.assert_well();
+    operator.status()
 }
 
 #[test]
 fn virtio_and_e1000e_take_turns() {
-    on_a_bridge("virtio_and_e1000e_take_turns", || under_load(machine(Nic::Virtio, "e1000e").cpus(4)));
+    on_a_bridge("virtio_and_e1000e_take_turns", || {
+        drop(under_load(machine(Nic::Virtio, "e1000e").cpus(4), swaps()));
+    });
 }
 
 #[test]
 fn virtio_and_e1000_take_turns() {
-    on_a_bridge("virtio_and_e1000_take_turns", || under_load(machine(Nic::Virtio, "e1000").cpus(1)));
+    on_a_bridge("virtio_and_e1000_take_turns", || {
+        drop(under_load(machine(Nic::Virtio, "e1000").cpus(1), swaps()));
+    });
 }
 
 #[test]
 fn e1000_and_e1000e_take_turns() {
-    on_a_bridge("e1000_and_e1000e_take_turns", || under_load(machine(Nic::E1000, "e1000e").cpus(1)));
+    on_a_bridge("e1000_and_e1000e_take_turns", || {
+        drop(under_load(machine(Nic::E1000, "e1000e").cpus(1), swaps()));
+    });
+}
+
+/// The VMM beneath is of VMX, which only Bochs has; both cards are e1000s.
+fn in_bochs(name: &str, cpus: u32) {
+    if !has_bochs(&format!("cards that take turns under VMX, {cpus} CPU(s)")) {
+        return;
+    }
+    on_a_bridge(name, || {
+        let bochs = Bochs { model: Vendor::Intel.model(), taps: &["tap1"], ..Bochs::default() };
+        let builder = Machine::builder().elf(&guest::image(APPS)).cpus(cpus).bochs_with(bochs).tap("tap0");
+        let builder = builder.append(&format!("ip={GUEST}/24,gw={HOST}"));
+        assert_eq!(under_load(builder, if soaks() { 20 } else { 5 })["vendor"], "vmx");
+    });
+}
+
+#[test]
+fn two_e1000_take_turns_under_vmx() {
+    in_bochs("two_e1000_take_turns_under_vmx", 1);
+}
+
+#[test]
+fn two_e1000_take_turns_under_vmx_with_two_cpus() {
+    in_bochs("two_e1000_take_turns_under_vmx_with_two_cpus", 2);
 }
 
 /// One instruction is one nanosecond.

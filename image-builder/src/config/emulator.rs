@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Accelerator, Boot, Config, ConfigError, MachineType, Medium, Memory, Network, Nic};
+use super::{Accelerator, Boot, Config, ConfigError, MachineType, Medium, Memory, Nic};
 
 /// What emulates the machine.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -37,6 +37,8 @@ impl Emulator {
 pub struct Bochs {
     pub model: CpuModel,
     pub clock: Clock,
+    /// Existing tap devices, each with a further network card; at most [`Bochs::MAX_CARDS`] - 1.
+    pub taps: &'static [&'static str],
 }
 
 choice! {
@@ -127,9 +129,9 @@ pub enum BochsError {
     Medium(Medium),
     #[error("Bochs has no {0} network card: leave --nic out, or take e1000")]
     Nic(Nic),
-    #[error("on Bochs there is the user network only, no tap device")]
-    Tap,
-    #[error("in Bochs a machine has one network card: leave --control-nic out")]
+    #[error("{0} network cards: in Bochs a machine has at most {max}", max = Bochs::MAX_CARDS)]
+    Cards(usize),
+    #[error("in Bochs a machine has one card on the user network: leave --control-nic out")]
     ControlNic,
     #[error("Bochs has neither virtio disks nor NVMe")]
     Disk,
@@ -156,6 +158,8 @@ impl Bochs {
     pub const MAX_MEMORY: Memory = Memory::gibibytes(2);
     /// The rules for forwarded ports that its user network takes; it passes over further ones without a word.
     pub const MAX_FORWARDS: usize = 5;
+    /// The most network cards that it emulates.
+    pub const MAX_CARDS: usize = 4;
 
     /// A CPU by vendor, by model, or by both where they agree.
     pub fn of(vendor: Option<Vendor>, model: Option<CpuModel>) -> Result<Self, BochsError> {
@@ -166,7 +170,7 @@ impl Bochs {
             (_, Some(model)) => model,
             (vendor, None) => vendor.unwrap_or_default().model(),
         };
-        Ok(Self { model, clock: Clock::default() })
+        Ok(Self { model, ..Self::default() })
     }
 }
 
@@ -187,7 +191,7 @@ impl Config {
     }
 
     /// Refuses what Bochs does not emulate.
-    pub(super) fn validate_for_bochs(&self) -> Result<(), ConfigError> {
+    pub(super) fn validate_for_bochs(&self, bochs: &Bochs) -> Result<(), ConfigError> {
         let memory_fits = self.memory <= Bochs::MAX_MEMORY && self.memory.bytes().is_multiple_of(1 << 20);
         let error = if self.machine != MachineType::Pc {
             BochsError::Machine(self.machine)
@@ -197,8 +201,8 @@ impl Config {
             BochsError::Medium(self.medium)
         } else if self.nic != Nic::E1000 {
             BochsError::Nic(self.nic)
-        } else if self.network != Network::User {
-            BochsError::Tap
+        } else if bochs.taps.len() >= Bochs::MAX_CARDS {
+            BochsError::Cards(bochs.taps.len() + 1)
         } else if self.control_nic {
             BochsError::ControlNic
         } else if self.disk.is_some() {
@@ -225,7 +229,7 @@ impl Config {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Forward;
+    use crate::config::{Forward, Network};
 
     fn machine() -> Config {
         Config::of(Emulator::Bochs(Bochs::default()))
@@ -234,6 +238,8 @@ mod tests {
     #[test]
     fn the_default_machines_can_be_built() {
         assert_eq!(machine().validate(), Ok(()));
+        let tap = Network::Tap { interface: "tap0".into() };
+        assert_eq!(Config { network: tap, ..machine() }.validate(), Ok(()));
         assert_eq!(Config::of(Emulator::Qemu).validate(), Ok(()));
     }
 
@@ -244,7 +250,10 @@ mod tests {
             (Config { boot: Boot::Uefi, ..machine() }, BochsError::Boot(Boot::Uefi)),
             (Config { medium: Medium::Usb, ..machine() }, BochsError::Medium(Medium::Usb)),
             (Config { nic: Nic::Virtio, ..machine() }, BochsError::Nic(Nic::Virtio)),
-            (Config { network: Network::Tap { interface: "tap0".into() }, ..machine() }, BochsError::Tap),
+            (
+                Config::of(Emulator::Bochs(Bochs { taps: &["tap0"; 4], ..Bochs::default() })),
+                BochsError::Cards(5),
+            ),
             (Config { control_nic: true, ..machine() }, BochsError::ControlNic),
             (Config { disk: Some("disk".into()), ..machine() }, BochsError::Disk),
             (Config { icount: true, ..machine() }, BochsError::Icount),

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use crate::command::Console;
 use crate::config::{
-    Accelerator, Bochs, Boot, Clock, Config, DiskModel, Emulator, Forward, MachineType, Medium, Memory,
-    Network, Nic, Vendor,
+    Accelerator, Bochs, Boot, Config, DiskModel, Emulator, Forward, MachineType, Medium, Memory, Network,
+    Nic, Vendor,
 };
 use crate::process::Lifetime;
 
@@ -82,7 +82,7 @@ impl Builder {
     /// A machine in Bochs, with the CPU of a vendor, instead of the machine configured so far; files, settings and forwarded
     /// ports stay.
     pub fn bochs(self, vendor: Vendor) -> Self {
-        self.bochs_with(Bochs { model: vendor.model(), clock: Clock::default() })
+        self.bochs_with(Bochs { model: vendor.model(), ..Bochs::default() })
     }
 
     /// The same with everything that is to be chosen.

@@ -453,15 +453,9 @@ mod tests {
         assert_eq!(amd.emulator, Emulator::Bochs(Bochs::of(Some(Vendor::Amd), None).unwrap()));
         assert_eq!((amd.cpus, amd.memory, amd.validate()), (2, Memory::mebibytes(64), Ok(())));
         assert!(config("--vendor amd --cpu-model tigerlake").is_err());
-        for words in [
-            "--machine q35",
-            "--nic virtio",
-            "--boot direct",
-            "--tap t",
-            "--control-nic",
-            "--icount",
-            "--qemu-arg -S",
-        ] {
+        for words in
+            ["--machine q35", "--nic virtio", "--boot direct", "--control-nic", "--icount", "--qemu-arg -S"]
+        {
             assert!(config(words).unwrap().validate().is_err(), "{words}");
         }
         assert!(run("--vendor amd").unwrap().config().is_err());
