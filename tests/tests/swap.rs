@@ -80,15 +80,20 @@ fn name(card: &Value) -> &str {
     card["name"].as_str().unwrap()
 }
 
-/// Puts the idle card in the place of the active one.
+/// Puts the idle card in the place of the active one, on a machine in native mode.
 fn swap(operator: &Operator) -> Value {
+    swap_in("native", operator)
+}
+
+/// The same in another mode, in which the machine stays.
+fn swap_in(mode: &str, operator: &Operator) -> Value {
     let (old, new) = (card(operator, "active"), card(operator, "idle"));
     let (status, body) =
         operator.ask(&format!("device swap {} --to {}", name(&old), new["place"].as_str().unwrap()));
     assert_eq!(status, DONE, "{body}");
     assert_eq!((&body["old"], &body["new"]), (&old["name"], &new["name"]), "{body}");
     assert_eq!(card(operator, "active")["name"], new["name"]);
-    assert_eq!(operator.status()["mode"], "native");
+    assert_eq!(operator.status()["mode"], mode);
     let pages = match old["driver"].as_str().unwrap() {
         // The MSI-X table, and the structures of virtio 1; registers of 128 KiB; the same twice, with an MSI-X table of 16 KiB.
         "virtio-net" => 1 + 4,
@@ -218,7 +223,7 @@ fn the_network_is_held_for_few_instructions() {
 fn a_step_that_fails_is_undone() {
     on_a_bridge("a_step_that_fails_is_undone", || {
         let steps = ["export", "import", "resume", "connect", "replace"];
-        let setting = format!("swap.fail={},none,quiesce", steps.join(","));
+        let setting = format!("swap.fail={},interpose,none,quiesce", steps.join(","));
         let guest = Guest::serving(machine(Nic::Virtio, "e1000e").append(&setting).cpus(1));
         let operator = Operator::of(&guest);
         let mut client = Client::of(guest.connect("kv"));
@@ -236,23 +241,28 @@ fn a_step_that_fails_is_undone() {
             assert_eq!(operator.status()["mode"], "native");
             assert_eq!(client.ask("PING").unwrap(), "+PONG");
         }
+        // Nothing is undone for that: the swap has succeeded, and the old card is not used.
+        let told = operator.tell("device swap net0 --to next");
+        assert_eq!(told.status, DONE, "{told:?}");
+        assert!(told.err.contains("net0's registers are not absorbed: it was to fail"), "{told:?}");
+        assert_eq!(operator.status()["mode"], "native");
         swap(&operator);
         assert_eq!(client.ask("PING").unwrap(), "+PONG");
         let events = operator.tell("events").out;
         assert!(events.contains("serves on") && events.contains("net1 in place of net0"), "{events}");
         // In this order, and once: no step that failed has come so far.
-        let marks = ["net0: 5 pages of its registers absorbed", "net0: its registers were released"];
+        let marks = ["net1: 68 pages of its registers absorbed", "net1: its registers were released"];
         let places = marks.map(|mark| events.match_indices(mark).map(|(at, _)| at).collect::<Vec<_>>());
         assert!(
             matches!(&places, [away, back] if away.len() == 1 && back.len() == 1 && away < back),
             "{events}"
         );
         // It is done when the old one is asked to rest.
-        let told = operator.tell("device swap net1 --to net0");
-        assert!(told.status == DONE && told.err.contains("net1 can't be used any more"), "{told:?}");
+        let told = operator.tell("device swap net0 --to net1");
+        assert!(told.status == DONE && told.err.contains("net0 can't be used any more"), "{told:?}");
         assert_eq!(client.ask("PING").unwrap(), "+PONG");
-        assert_eq!(name(&card(&operator, "failed")), "net1");
-        assert_eq!(name(&card(&operator, "active")), "net0");
+        assert_eq!(name(&card(&operator, "failed")), "net0");
+        assert_eq!(name(&card(&operator, "active")), "net1");
         guest.assert_well();
     });
 }
@@ -286,6 +296,25 @@ fn connections_wait_for_a_card() {
         assert_eq!(client.line().unwrap(), "+PONG");
         assert_eq!(client.ask("PING").unwrap(), "+PONG");
         assert_eq!(devices(&operator).iter().filter(|device| device["state"] == "active").count(), 2);
+    });
+}
+
+/// Registers are absorbed, and come back, beneath a machine that stays where it is.
+#[test]
+fn a_machine_in_guest_mode_stays_there() {
+    on_a_bridge("a_machine_in_guest_mode_stays_there", || {
+        let guest = Guest::serving(machine(Nic::E1000e, "e1000e").cpus(2));
+        let operator = Operator::of(&guest);
+        let mut client = Client::of(guest.connect("kv"));
+        assert_eq!(operator.ask("mode guest").0, DONE);
+        for _ in 0..5 {
+            swap_in("guest", &operator);
+            assert_eq!(client.ask("PING").unwrap(), "+PONG");
+        }
+        assert_eq!(operator.ask("mode native").0, DONE);
+        swap(&operator);
+        assert_eq!(client.ask("PING").unwrap(), "+PONG");
+        guest.assert_well();
     });
 }
 

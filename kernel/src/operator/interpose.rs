@@ -56,6 +56,10 @@ fn take_away(card: &str) -> Result<(Option<Away>, Told), String> {
         return Ok((None, Told { absorbed_pages: 0, not_absorbed }));
     }
     let absorbed = modes::absorb(&reach.pages)?;
+    #[cfg(feature = "app-faults")]
+    if super::swap::faults::takes_interpose() {
+        return Err("it was to fail".to_string());
+    }
     // It happened, and was not only asked for.
     if !reach.is_ones() {
         return Err("they do not read as ones".to_string());

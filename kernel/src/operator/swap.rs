@@ -266,20 +266,28 @@ pub fn attach(caller: &Caller, device: Option<String>, json: bool, output: &mut 
     })
 }
 
-/// Swaps that fail on purpose: `swap.fail=quiesce,import` has the first one fail at the one step, and the second at the other.
+/// Swaps that fail on purpose: `swap.fail=quiesce,import` has the first one fail at the one step, and the second at the other; `interpose` is
+/// no step that a swap fails at, but fails.
 #[cfg(feature = "app-faults")]
-mod faults {
+pub mod faults {
     use crate::devices::registry::FAILS;
-    use core::sync::atomic::{AtomicUsize, Ordering};
+    use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
     use drivers_api::swap::Step;
 
     static SWAPS: AtomicUsize = AtomicUsize::new(0);
+    static INTERPOSE: AtomicBool = AtomicBool::new(false);
 
     /// Has the next step fail whose turn it is.
     pub fn arm() {
         let number = SWAPS.fetch_add(1, Ordering::Relaxed);
         let setting = machine::bootinfo::setting(machine::start::command_line(), "swap.fail");
         let name = setting.and_then(|steps| steps.split(',').nth(number));
+        INTERPOSE.store(name == Some("interpose"), Ordering::Relaxed);
         FAILS.fail_at(name.and_then(|name| Step::ALL.into_iter().find(|step| step.name() == name)));
+    }
+
+    /// Whether interposing is to fail now.
+    pub fn takes_interpose() -> bool {
+        INTERPOSE.swap(false, Ordering::Relaxed)
     }
 }
