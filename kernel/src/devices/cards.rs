@@ -73,15 +73,14 @@ pub fn compare(name: &str, before: &LinkInfo, after: &LinkInfo) -> Result<Vec<St
 /// The place of a network's card in a swap; the list of devices hears of it.
 pub struct Seating<'a> {
     exchange: Exchange,
-    network: Network,
     old: &'a str,
     new: &'a str,
 }
 
 impl<'a> Seating<'a> {
     /// Of a network that has the old card and is to have the new one, which was taken out of the list.
-    pub fn new(exchange: Exchange, network: Network, old: &'a str, new: &'a str) -> Self {
-        Self { exchange, network, old, new }
+    pub fn new(exchange: Exchange, old: &'a str, new: &'a str) -> Self {
+        Self { exchange, old, new }
     }
 
     /// What it has come to.
@@ -105,7 +104,7 @@ impl Seat for Seating<'_> {
     fn replace(&mut self, card: Box<dyn NetDevice>) -> Result<Box<dyn NetDevice>, Rejected<StartError>> {
         let old = self.exchange.replace(card)?;
         let link = self.exchange.look(|card| card.link());
-        registry::replace(self.old, self.new, self.network, &link);
+        registry::replace(self.old, self.new, self.exchange.network(), &link);
         Ok(old)
     }
 

@@ -205,7 +205,7 @@ fn exchange(handle: &Handle, changed: &mut Changed, network: Network) -> Result<
     let card = registry::take(new).ok_or(Unfit::NoneIdle)?;
     #[cfg(feature = "app-faults")]
     faults::arm();
-    let mut place = Seating::new(exchange, network, old, new);
+    let mut place = Seating::new(exchange, old, new);
     match drivers_api::swap::swap(&mut place, card, |_| !handle.is_cancelled()) {
         Ok(Released { card, failed }) => {
             let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);

@@ -36,6 +36,11 @@ impl Exchange {
         network.is_running().then_some(new)
     }
 
+    /// Whose place it is.
+    pub fn network(&self) -> Network {
+        self.network
+    }
+
     /// How long it was waited for the new card to take in what comes.
     pub fn negotiated(&self) -> Duration {
         self.negotiated
