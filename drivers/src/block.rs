@@ -3,6 +3,7 @@
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::sync::atomic::{AtomicBool, Ordering};
 use drivers_api::{
     BlockDevice, BlockError, BlockGeometry, BlockIdentity, Device, DeviceState, Driver, ExportedState,
     LifecycleError, StateKind,
@@ -23,13 +24,14 @@ const NAP: Duration = Duration::from_secs(1);
 /// read-only (u8).
 const STATE: StateKind = StateKind { kind: *b"blk0", version: 1 };
 
-/// Wakes the thread that waits for a request; shared with the interrupt handler.
+/// Wakes the thread that waits for a request; shared with the interrupt handler, and with whoever sees that the disk was pulled out.
 #[derive(Clone)]
 pub struct Completion(Arc<Waiting>);
 
 struct Waiting {
     thread: SpinLock<Option<Thread>>,
     patience: Duration,
+    is_gone: AtomicBool,
 }
 
 impl Default for Completion {
@@ -41,7 +43,7 @@ impl Default for Completion {
 impl Completion {
     /// For a device that may take this long for one request.
     pub(crate) fn within(patience: Duration) -> Self {
-        Self(Arc::new(Waiting { thread: SpinLock::new(None), patience }))
+        Self(Arc::new(Waiting { thread: SpinLock::new(None), patience, is_gone: AtomicBool::new(false) }))
     }
 
     /// How long the device may take.
@@ -54,6 +56,17 @@ impl Completion {
         if let Some(thread) = &*self.0.thread.lock() {
             thread.unpark();
         }
+    }
+
+    /// The disk was pulled out: a request under way ends with [`BlockError::Gone`], as all later ones do, and no register is touched any more.
+    pub fn lose(&self) {
+        self.0.is_gone.store(true, Ordering::Release);
+        self.notify();
+    }
+
+    /// Whether the disk was pulled out.
+    pub fn is_gone(&self) -> bool {
+        self.0.is_gone.load(Ordering::Acquire)
     }
 
     /// From here on this thread is woken. The request is handed over afterwards.
@@ -70,14 +83,20 @@ impl Expected<'_> {
     /// Sleeps until the request has ended: `is_done` looks. The request is lost if the device takes too long.
     pub(crate) fn wait(self, mut is_done: impl FnMut() -> Result<bool, Failure>) -> Result<(), Failure> {
         let deadline = Instant::now().saturating_add(self.0.patience);
-        while !is_done()? {
+        loop {
+            // First: its registers may be those of another device.
+            if self.0.is_gone.load(Ordering::Acquire) {
+                return Err(Failure::Lost(BlockError::Gone));
+            }
+            if is_done()? {
+                return Ok(());
+            }
             let now = Instant::now();
             if now >= deadline {
                 return Err(Failure::Lost(BlockError::Timeout));
             }
             thread::park_until(deadline.min(now.saturating_add(NAP)));
         }
-        Ok(())
     }
 }
 
@@ -163,6 +182,7 @@ pub trait Hardware: Send {
 /// A disk.
 pub struct Disk<H: Hardware> {
     hardware: H,
+    completion: Completion,
     state: DeviceState,
     buffer: Buffer,
     /// A request was lost.
@@ -171,14 +191,17 @@ pub struct Disk<H: Hardware> {
 
 impl<H: Hardware> Disk<H> {
     /// Of hardware that was brought up.
-    pub(crate) fn of(hardware: H, buffer: Buffer) -> Self {
-        Self { hardware, state: DeviceState::Running, buffer, is_broken: false }
+    pub(crate) fn of(hardware: H, completion: Completion, buffer: Buffer) -> Self {
+        Self { hardware, completion, state: DeviceState::Running, buffer, is_broken: false }
     }
 
     fn ask<T>(
         &mut self,
         ask: impl FnOnce(&mut H, &mut Buffer) -> Result<T, Failure>,
     ) -> Result<T, BlockError> {
+        if self.completion.is_gone() {
+            return Err(BlockError::Gone);
+        }
         if self.state != DeviceState::Running || self.is_broken {
             return Err(BlockError::NotRunning);
         }
@@ -186,6 +209,9 @@ impl<H: Hardware> Disk<H> {
             Failure::Refused(error) => error,
             Failure::Lost(error) => {
                 self.is_broken = true;
+                if error == BlockError::Gone {
+                    self.completion.lose();
+                }
                 error
             }
         })
@@ -214,6 +240,10 @@ impl<H: Hardware> Driver for Disk<H> {
     }
 
     fn stop(&mut self) -> Result<(), LifecycleError> {
+        // What is not there uses no memory.
+        if self.completion.is_gone() {
+            return Ok(());
+        }
         // Requests are synchronous and exclusive: none is in flight here, and one that was lost ends with the reset.
         self.hardware.stop()
     }
@@ -244,6 +274,9 @@ impl<H: Hardware> Driver for Disk<H> {
     }
 
     fn start(&mut self) -> Result<(), LifecycleError> {
+        if self.completion.is_gone() {
+            return Err(LifecycleError::Gone);
+        }
         self.hardware.start(&mut self.buffer)?;
         self.is_broken = false;
         Ok(())

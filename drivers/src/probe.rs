@@ -81,6 +81,9 @@ fn virtio_block(
     |transport| Ok(Box::new(VirtioBlock::new(transport, completion)?))
 }
 
+/// A disk, and who is to be told when it was pulled out.
+pub type AttachedDisk = (Attached<dyn BlockDevice>, Completion);
+
 /// Why a device that was found is not used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProbeError {
@@ -277,10 +280,10 @@ impl Bus<'_> {
     }
 
     /// Disks, virtio first.
-    pub fn block(&self) -> Vec<Attached<dyn BlockDevice>> {
-        let mut found: Vec<Attached<dyn BlockDevice>> = Vec::new();
+    pub fn block(&self) -> Vec<AttachedDisk> {
+        let mut found: Vec<AttachedDisk> = Vec::new();
         self.virtio(device_type::BLOCK, VIRTIO_BLK, completion, |attached, completion| {
-            found.push(attached.driven(virtio_block(completion))?);
+            found.push((attached.driven(virtio_block(completion.clone()))?, completion));
             Ok(())
         });
         for function in self.functions.iter().filter(|function| function.class == nvme::CLASS) {
@@ -291,16 +294,18 @@ impl Bus<'_> {
     }
 
     /// The disk that a function is.
-    pub fn block_at(&self, function: &Function) -> Result<Attached<dyn BlockDevice>, ProbeError> {
+    pub fn block_at(&self, function: &Function) -> Result<AttachedDisk, ProbeError> {
         let (completion, wake) = completion();
         if self.virtio_type(function) == Some(device_type::BLOCK) {
-            return self.virtio_pci(function, wake, VIRTIO_BLK)?.driven(virtio_block(completion));
+            let attached = self.virtio_pci(function, wake, VIRTIO_BLK)?;
+            return Ok((attached.driven(virtio_block(completion.clone()))?, completion));
         }
         if function.class != nvme::CLASS {
             return Err(ProbeError::NoDriver);
         }
         // Should it not even have stopped, it has no memory of ours to use any more.
-        self.nvme(function, completion, wake).inspect_err(|_| function.silence(self.space))
+        let attached = self.nvme(function, completion.clone(), wake);
+        attached.map(|attached| (attached, completion)).inspect_err(|_| function.silence(self.space))
     }
 
     fn nvme(

@@ -41,7 +41,7 @@ pub use context::{Context, Failure};
 pub use figure::{Figure, Mode, Unit};
 pub use run::{Report, Stopped, run};
 pub use statistics::{Summary, Thousandths};
-pub use storage::{DiskError, HeldDisk, hold_disk, scratch_disk};
+pub use storage::{DiskError, Scratch, scratch_disk};
 pub use suites::{Benchmark, Plan, SUITES, Suite, Unknown};
 
 use alloc::format;

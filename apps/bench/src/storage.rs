@@ -6,9 +6,9 @@ use crate::sampler::Sampler;
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
-use app::sync::{Mutex, MutexGuard};
+use app::sync::Mutex;
 use core::fmt;
-use drivers_api::{BlockDevice, BlockError, BlockGeometry};
+use drivers_api::{BlockError, BlockGeometry};
 
 /// Bytes of a sector.
 const SECTOR: usize = 512;
@@ -34,7 +34,7 @@ pub enum DiskError {
     InUse,
     /// It fails.
     Io(BlockError),
-    /// The machine that had it is gone: this system was restored on another.
+    /// It was pulled out, or the machine that had it is gone: this system was restored on another.
     Gone,
 }
 
@@ -55,7 +55,7 @@ impl fmt::Display for DiskError {
             Self::InUse => f.write_str(
                 "the disk named by bench.disk has a boot sector or a partition table: it is not overwritten",
             ),
-            Self::Gone => f.write_str("the disk named by bench.disk was another machine's"),
+            Self::Gone => f.write_str("the disk named by bench.disk is gone"),
             Self::Io(error) => write!(f, "the disk named by bench.disk fails: {error:?}"),
         }
     }
@@ -63,11 +63,24 @@ impl fmt::Display for DiskError {
 
 impl From<BlockError> for Failure {
     fn from(error: BlockError) -> Self {
-        Self::Disk(DiskError::Io(error))
+        Self::Disk(match error {
+            BlockError::Gone => DiskError::Gone,
+            error => DiskError::Io(error),
+        })
     }
 }
 
-type Disk = Box<dyn BlockDevice>;
+/// A disk to be overwritten. Another one may take its place between two requests.
+pub trait Scratch: Send {
+    /// Size and mode; no size if it is gone.
+    fn geometry(&self) -> BlockGeometry;
+    /// Reads whole sectors from `sector` on.
+    fn read(&mut self, sector: u64, buffer: &mut [u8]) -> Result<(), BlockError>;
+    /// Writes whole sectors from `sector` on.
+    fn write(&mut self, sector: u64, buffer: &[u8]) -> Result<(), BlockError>;
+}
+
+type Disk = Box<dyn Scratch>;
 
 static DISK: Mutex<Result<Disk, DiskError>> = Mutex::new(Err(DiskError::NotNamed));
 
@@ -82,24 +95,6 @@ pub fn scratch_disk(disk: Result<Disk, DiskError>) -> Result<(), DiskError> {
     let result = checked.as_ref().map(|_| ()).map_err(Clone::clone);
     *DISK.lock() = checked;
     result
-}
-
-/// The disk at rest: no benchmark uses it.
-pub struct HeldDisk(MutexGuard<'static, Result<Disk, DiskError>>);
-
-impl HeldDisk {
-    /// Gives it up, without touching what may be another device by now.
-    pub fn abandon(&mut self) {
-        if let Ok(disk) = &mut *self.0 {
-            disk.abandon();
-            *self.0 = Err(DiskError::Gone);
-        }
-    }
-}
-
-/// Waits until no benchmark uses the disk, and keeps it so.
-pub fn hold_disk() -> HeldDisk {
-    HeldDisk(DISK.lock())
 }
 
 /// Whether a disk may be overwritten, by its size and its first sector.

@@ -60,6 +60,8 @@ pub enum BlockError {
     NotRunning,
     /// The device was taken away.
     Gone,
+    /// The device was taken away and is back: what was written before and not flushed may be lost.
+    Lost,
 }
 
 impl fmt::Display for BlockError {
@@ -71,6 +73,7 @@ impl fmt::Display for BlockError {
             Self::Timeout => "the disk does not answer",
             Self::NotRunning => "the disk is stopped",
             Self::Gone => "the disk is gone",
+            Self::Lost => "the disk was pulled out meanwhile, and what was written before may be lost",
         })
     }
 }

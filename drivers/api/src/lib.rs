@@ -15,7 +15,7 @@ mod net;
 mod net_state;
 pub mod swap;
 
-pub use absent::AbsentNet;
+pub use absent::{AbsentDisk, AbsentNet};
 pub use block::{BlockDevice, BlockError, BlockGeometry, BlockIdentity};
 pub use lifecycle::{Device, DeviceState, Driver, ExportedState, LifecycleError, StateKind};
 pub use net::{

@@ -50,6 +50,8 @@ pub enum LifecycleError {
     Malformed(&'static str),
     /// The hardware did not answer in time.
     Timeout,
+    /// The hardware was taken away.
+    Gone,
 }
 
 impl core::fmt::Display for LifecycleError {
@@ -61,6 +63,7 @@ impl core::fmt::Display for LifecycleError {
             }
             Self::Malformed(field) => write!(f, "{field} of the state makes no sense to it"),
             Self::Timeout => f.write_str("it did not answer in time"),
+            Self::Gone => f.write_str("it is gone"),
         }
     }
 }

@@ -87,7 +87,8 @@ enum Deed {
 }
 
 fn write(mirror: &mut Mirror, old: &mut FakeDisk, new: &mut FakeDisk, deed: &Deed) -> Result<(), BlockError> {
-    let mut both = Both { mirror, old, new };
+    let mut unflushed = Unflushed::default();
+    let mut both = Used { disk: old, unflushed: &mut unflushed, new: Some((mirror, new)) };
     match *deed {
         Deed::Write(sector, sectors, byte) => both.write(sector, &vec![byte; sectors as usize * SECTOR]),
         Deed::Flush => both.flush(),

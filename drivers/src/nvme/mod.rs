@@ -114,9 +114,9 @@ impl Nvme {
         let admin = queues(0, ENTRIES)?;
         // It has room for two at least (3.1.1, MQES).
         let io = queues(1, controller.entries.clamp(2, ENTRIES))?;
-        let mut link = Link { controller, admin, io, completion };
+        let mut link = Link { controller, admin, io, completion: completion.clone() };
         let found = link.bring_up(&mut buffer)?;
-        Ok(Self::of(Drive { link, found, list }, buffer))
+        Ok(Self::of(Drive { link, found, list }, completion, buffer))
     }
 }
 

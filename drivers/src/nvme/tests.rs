@@ -236,13 +236,37 @@ fn a_removed_disk_ends_what_is_in_flight() {
         fake.remove();
         request.join().unwrap()
     });
-    assert_eq!(outcome, (Err(BlockError::Gone), Err(BlockError::NotRunning)));
-    assert_eq!(disk.quiesce(), Err(LifecycleError::Timeout));
-    assert_eq!(disk.state(), DeviceState::Running);
+    assert_eq!(outcome, (Err(BlockError::Gone), Err(BlockError::Gone)));
+    assert_eq!(disk.quiesce(), Ok(()));
+    assert_eq!(disk.resume(), Err(LifecycleError::Gone));
     disk.halt();
     assert_eq!(disk.state(), DeviceState::Halted);
     drop(disk);
     assert_eq!(fake.disk().err(), Some(NvmeError::Gone));
+}
+
+/// Its registers may be another device's by then.
+#[test]
+fn a_disk_that_is_told_gone_ends_what_is_in_flight_and_touches_nothing() {
+    let fake = fake(Model::default());
+    let mut disk = fake.disk().unwrap();
+    fake.model().answers = false;
+    let outcome = std::thread::scope(|scope| {
+        let request = scope.spawn(|| disk.write(3, &[1; 512]));
+        while fake.registers.read::<u32>(register::DOORBELLS + 8) == 0 {
+            std::thread::yield_now();
+        }
+        fake.completion.lose();
+        request.join().unwrap()
+    });
+    assert_eq!(outcome, Err(BlockError::Gone));
+    let submitted = fake.registers.read::<u32>(register::DOORBELLS + 8);
+    fake.model().answers = true;
+    assert_eq!(disk.read(3, &mut [0; 512]), Err(BlockError::Gone));
+    disk.halt();
+    drop(disk);
+    assert_eq!(fake.registers.read::<u32>(register::CC) & CC_EN, CC_EN);
+    assert_eq!(fake.registers.read::<u32>(register::DOORBELLS + 8), submitted);
 }
 
 #[test]

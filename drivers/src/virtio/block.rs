@@ -2,7 +2,7 @@
 
 use super::device_type;
 use super::queue::Queue;
-use super::transport::{Transport, VirtioError, feature, negotiate, queue_size, reset, run};
+use super::transport::{Transport, VirtioError, feature, negotiate, queue_size, reset, run, status};
 use crate::block::{Buffer, Completion, Disk, Failure, Hardware, Request};
 use alloc::boxed::Box;
 use drivers_api::{BlockError, BlockGeometry, BlockIdentity, LifecycleError};
@@ -53,7 +53,8 @@ impl VirtioBlock {
         let header = DmaRegion::new(1).ok_or(VirtioError::OutOfMemory)?;
         let buffer = Buffer::new().ok_or(VirtioError::OutOfMemory)?;
         run(&mut *transport);
-        Ok(Self::of(BlockQueue { transport, features, geometry, queue, header, completion }, buffer))
+        let told = completion.clone();
+        Ok(Self::of(BlockQueue { transport, features, geometry, queue, header, completion }, told, buffer))
     }
 }
 
@@ -81,7 +82,16 @@ impl BlockQueue {
         if self.queue.publish() {
             self.transport.notify(0);
         }
-        expected.wait(|| Ok(self.queue.has_used()))?;
+        let mut looks = 0;
+        expected.wait(|| {
+            looks += 1;
+            let has_used = self.queue.has_used();
+            // Reading registers takes long, and the first look comes early.
+            if !has_used && looks > 1 && self.transport.status() == status::ABSENT {
+                return Err(Failure::Lost(BlockError::Gone));
+            }
+            Ok(has_used)
+        })?;
         match self.queue.pop() {
             Ok(Some(used)) if used.id == 0 => {}
             _ => return Err(Failure::Lost(BlockError::Io)),

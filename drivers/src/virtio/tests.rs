@@ -259,3 +259,19 @@ fn a_disk_reads_what_was_written() {
     drop(disk);
     assert_eq!(server.join().unwrap()[7 * 512..][..data.len()], data);
 }
+
+#[test]
+fn a_disk_that_reads_as_ones_is_gone() {
+    let fake = Fake::new(device_type::BLOCK, 0, 8, 1000u64.to_le_bytes().to_vec());
+    let completion = Completion::default();
+    let mut disk = VirtioBlock::new(Box::new(fake.clone()), completion.clone()).unwrap();
+    fake.0.lock().unwrap().status = status::ABSENT;
+    assert_eq!(disk.read(0, &mut [0; 512]), Err(BlockError::Gone));
+    assert!(completion.is_gone());
+    assert_eq!(disk.read(0, &mut [0; 512]), Err(BlockError::Gone));
+    let resets = fake.0.lock().unwrap().resets;
+    assert_eq!(disk.quiesce(), Ok(()));
+    assert_eq!(disk.resume(), Err(LifecycleError::Gone));
+    drop(disk);
+    assert_eq!(fake.0.lock().unwrap().resets, resets);
+}

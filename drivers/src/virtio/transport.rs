@@ -10,6 +10,8 @@ pub mod status {
     pub const DRIVER_OK: u8 = 4;
     pub const FEATURES_OK: u8 = 8;
     pub const FAILED: u8 = 128;
+    /// What a device reads as that is not there; none has all bits, for some have no meaning.
+    pub const ABSENT: u8 = 0xff;
 }
 
 /// Feature bits common to all devices (6).
@@ -93,8 +95,10 @@ pub(super) fn run(transport: &mut dyn Transport) {
 pub(super) fn reset(transport: &mut dyn Transport) -> Result<(), VirtioError> {
     transport.set_status(0);
     for _ in 0..1_000_000 {
-        if transport.status() == 0 {
-            return Ok(());
+        match transport.status() {
+            0 => return Ok(()),
+            status::ABSENT => break,
+            _ => {}
         }
         core::hint::spin_loop();
     }

@@ -20,8 +20,8 @@ use machine::thread::{self, Thread};
 use machine::time::{Duration, Instant};
 use serde::Serialize;
 
-use super::cards;
 use super::registry::{self, InUse, Owner};
+use super::{cards, disks};
 
 /// How often it is looked whether all are still there.
 const WATCH: Duration = Duration::from_secs(1);
@@ -225,9 +225,10 @@ impl Known {
             self.functions.push(function);
         }
         cards::replace_gone();
+        disks::look_after();
     }
 
-    /// A driver for a function, and a name; it is idle.
+    /// A driver for a function, and a name; nobody uses it.
     fn drive(&self, function: &Function) -> Result<Option<String>, drivers::probe::ProbeError> {
         let functions = core::slice::from_ref(function);
         let bus = Bus { space: &*self.space, functions, lines: &super::lines, virtio: &[] };
@@ -241,8 +242,7 @@ impl Known {
             }
             Some(Class::Disk) => {
                 let disk = bus.block_at(function)?;
-                let what = format!("{} MiB", disk.device.geometry().sectors >> 11);
-                Ok(Some(registry::admit_disk(disk.place, disk.device.name(), what)))
+                Ok(Some(disks::arrive(disk)))
             }
             None => Ok(None),
         }
@@ -254,6 +254,7 @@ impl Known {
         let places: Vec<Place> =
             self.functions.iter().filter(|it| is_in(it)).map(|it| Place::Pci(it.address)).collect();
         let names = registry::dismiss(&places)?;
+        disks::dismiss(&names);
         for function in self.functions.extract_if(.., |it| is_in(it)) {
             function.silence(&*self.space);
         }
@@ -277,6 +278,7 @@ impl Known {
             }
         }
         cards::replace_gone();
+        disks::look_after();
     }
 }
 

@@ -14,6 +14,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 use core::sync::atomic::{AtomicU8, Ordering};
+use drivers::block::Completion;
 use drivers::pci::Reach;
 use drivers::probe::{Attached, Class, Place, Wake};
 use drivers_api::{DeviceState, LinkInfo, NetDevice};
@@ -112,12 +113,14 @@ struct Entry {
     reach: Reach,
     /// A network card that no network has.
     card: Option<Box<dyn NetDevice>>,
+    /// Who is told that a disk was pulled out.
+    completion: Option<Completion>,
 }
 
 impl Entry {
-    /// Whether this is its name or place.
+    /// Whether this is its name or place. One that is gone has no place any more.
     fn is(&self, which: &str) -> bool {
-        self.name == which || self.place.to_string() == which
+        self.name == which || self.state != State::Gone && self.place.to_string() == which
     }
 
     /// Whether this network had it when it was pulled out.
@@ -282,7 +285,7 @@ pub fn has_card(network: Network) -> bool {
 }
 
 /// Takes in a disk that nobody uses; its name.
-pub fn admit_disk(place: Place, driver: &'static str, what: String) -> String {
+pub fn admit_disk(place: Place, driver: &'static str, what: String, completion: Completion) -> String {
     admit_as(Class::Disk, |name| Entry {
         name,
         place,
@@ -296,6 +299,7 @@ pub fn admit_disk(place: Place, driver: &'static str, what: String) -> String {
         link: None,
         reach: Reach::default(),
         card: None,
+        completion: Some(completion),
     })
 }
 
@@ -307,25 +311,46 @@ pub fn describe_disk(name: &str, uses: String, user: Option<&str>) {
     }
 }
 
+/// Promises a disk that nobody uses: it does not leave until it is [`release`]d. False if it is not there, or promised already.
+#[cfg(feature = "vmm")]
+pub fn reserve(name: &str, user: &str) -> bool {
+    let mut registry = REGISTRY.lock();
+    let entry = registry.find(name).filter(|entry| entry.state == State::Idle && entry.user.is_none());
+    entry.map(|entry| entry.user = Some(user.to_string())).is_some()
+}
+
+/// Nobody is promised a disk any more.
+#[cfg(feature = "vmm")]
+pub fn release(name: &str) {
+    if let Some(entry) = REGISTRY.lock().find(name) {
+        entry.user = None;
+    }
+}
+
 /// A disk has taken the place of another: it is for what that was for.
 #[cfg(feature = "vmm")]
 pub fn succeed(old: &str, new: &str) {
     let mut registry = REGISTRY.lock();
-    let Some(old) = registry.find(old) else { return };
-    old.state = State::Idle;
-    let user = old.user.take();
-    let uses = core::mem::replace(&mut old.uses, format!(", replaced by {new}"));
+    let Some(entry) = registry.find(old) else { return };
+    let was_gone = entry.state == State::Gone;
+    entry.state = State::Idle;
+    let user = entry.user.take();
+    let uses = core::mem::replace(&mut entry.uses, format!(", replaced by {new}"));
+    if was_gone {
+        registry.entries.retain(|entry| entry.name != old);
+    }
     if let Some(new) = registry.find(new) {
         (new.state, new.user, new.uses) = (State::Active, user, uses);
     }
 }
 
-/// Keeps a disk's interrupt as long as it is here.
-#[cfg(feature = "bench")]
-pub fn keep_interrupt(name: &str, interrupt: Irq) {
-    if let Some(entry) = REGISTRY.lock().find(name) {
-        entry.interrupt = Some(interrupt);
-    }
+/// A disk that was pulled out is back under another name: who has it.
+#[cfg(feature = "vmm")]
+pub fn is_back(old: &str, new: &str) -> Option<String> {
+    succeed(old, new);
+    let mut registry = REGISTRY.lock();
+    registry.entries.retain(|entry| entry.name != old);
+    registry.find(new)?.user.clone()
 }
 
 /// Takes in a card that no network has; its name. It may be running: [`rest`] quiesces it.
@@ -347,6 +372,7 @@ pub fn admit(card: Attached<dyn NetDevice>, owner: Owner) -> String {
             link: None,
             reach,
             card: None,
+            completion: None,
         };
         entry.become_idle(device);
         entry

@@ -18,8 +18,6 @@ pub struct Held {
     _ports: super::ports::Held,
     networks: [Option<net::Held>; Network::ALL.len()],
     disks: disks::checkpoints::Held,
-    #[cfg(feature = "bench")]
-    scratch: bench::HeldDisk,
 }
 
 impl Part {
@@ -35,8 +33,6 @@ impl Part {
             _ports: super::ports::hold(),
             networks: Network::ALL.map(Network::hold),
             disks: disks::checkpoints::hold(),
-            #[cfg(feature = "bench")]
-            scratch: bench::hold_disk(),
         }
     }
 
@@ -65,8 +61,6 @@ impl Part {
             network.bereave().abandon();
         }
         held.disks.abandon();
-        #[cfg(feature = "bench")]
-        held.scratch.abandon();
         on_bus(|bus| {
             start_entropy(bus);
             for card in Cards::find(bus, self.env.command_line()).cards {

@@ -12,6 +12,7 @@ use core::time::Duration;
 mod device;
 mod verbs;
 
+pub use device::wait as device_wait;
 pub use verbs::VERBS;
 
 /// How long a switch may wait for CPUs and pins, unless the command says otherwise.

@@ -4,7 +4,7 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use drivers::probe::Place;
 
-use super::{REGISTRY, State};
+use super::{Entry, REGISTRY, State};
 
 /// Why a device does not leave.
 pub struct InUse {
@@ -24,16 +24,18 @@ impl core::fmt::Display for InUse {
 /// names.
 pub fn dismiss(places: &[Place]) -> Result<Vec<String>, InUse> {
     let mut registry = REGISTRY.lock();
-    let is_there = |place: &Place| places.contains(place);
-    for entry in registry.entries.iter().filter(|entry| is_there(&entry.place)) {
-        // A card that is taken out is about to be a network's.
-        let is_taken = entry.state == State::Idle && entry.interrupt.is_some() && entry.card.is_none();
+    // One that is gone and waited for was in that place before.
+    let is_there = |entry: &Entry| places.contains(&entry.place) && entry.state != State::Gone;
+    for entry in registry.entries.iter().filter(|entry| is_there(entry)) {
+        // A card that is taken out is about to be a network's, a disk that is promised somebody's.
+        let is_taken = entry.state == State::Idle
+            && (entry.interrupt.is_some() && entry.card.is_none() || entry.user.is_some());
         if entry.state == State::Active || is_taken {
             let user = entry.user.clone().unwrap_or_else(|| "a swap".to_string());
             return Err(InUse { name: entry.name.clone(), user });
         }
     }
-    let leaving: Vec<_> = registry.entries.extract_if(.., |entry| is_there(&entry.place)).collect();
+    let leaving: Vec<_> = registry.entries.extract_if(.., |entry| is_there(entry)).collect();
     drop(registry);
     let mut names = Vec::new();
     for mut entry in leaving {
@@ -45,19 +47,23 @@ pub fn dismiss(places: &[Place]) -> Result<Vec<String>, InUse> {
     Ok(names)
 }
 
-/// The device at a place was pulled out: nothing of it is touched any more. Its name, and who had it. A network goes on without a card.
+/// The device at a place was pulled out: nothing of it is touched any more. Its name, and who had it. A network goes on without a card; the requests
+/// of a disk end.
 pub fn gone(place: Place) -> Option<(String, Option<String>)> {
     let mut registry = REGISTRY.lock();
     let at = registry.entries.iter().position(|entry| entry.place == place && entry.state != State::Gone)?;
     let entry = &mut registry.entries[at];
     let (name, user) = (entry.name.clone(), entry.user.clone());
+    if let Some(completion) = &entry.completion {
+        completion.lose();
+    }
     if entry.state != State::Active {
         let mut entry = registry.entries.remove(at);
         drop(registry);
         if let Some(card) = &mut entry.card {
             card.abandon();
         }
-        return Some((name, None));
+        return Some((name, user));
     }
     entry.state = State::Gone;
     let network = entry.owner.network();

@@ -1,8 +1,9 @@
 //! What is said of devices.
 
-use super::{DEADLINE, Swap, UsageError, Verb, Words, milliseconds};
+use super::{DEADLINE, Swap, UsageError, Verb, Words, milliseconds, time};
 use alloc::borrow::ToOwned;
 use alloc::string::String;
+use core::time::Duration;
 
 /// The longest name or place.
 const MAX_DEVICE: usize = 32;
@@ -37,4 +38,10 @@ pub(super) fn device(words: &mut Words<'_>) -> Result<Verb, UsageError> {
         }
         Some(other) => Err(UsageError::Unexpected(other.to_owned())),
     }
+}
+
+/// How long requests wait for a device that was pulled out, as the setting `device.wait=` says it: a time with its unit, or 0.
+pub fn wait(setting: &str) -> Result<Duration, UsageError> {
+    const WAIT: &str = "device.wait takes a time such as 30s or 5m, at most 24h, or 0";
+    if setting == "0" { Ok(Duration::ZERO) } else { time(setting, WAIT) }
 }

@@ -248,3 +248,14 @@ proptest! {
         let _ = line.parse::<Request>();
     }
 }
+
+#[test]
+fn a_wait_for_devices_is_a_time_or_none() {
+    let wait = |setting| device_wait(setting).ok();
+    assert_eq!(wait("0"), Some(Duration::ZERO));
+    assert_eq!(wait("30s"), Some(Duration::from_secs(30)));
+    assert_eq!(wait("5m"), Some(Duration::from_mins(5)));
+    for other in ["", "30", "s", "0s", "-1s", "25h", "99999999999999999999h"] {
+        assert_eq!(wait(other), None, "{other}");
+    }
+}
