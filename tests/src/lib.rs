@@ -9,10 +9,12 @@
 //! | [`peer`] | echo, discard and chargen on the host |
 //! | [`program`] | host programs with a deadline, and what they print |
 //! | [`remote`] | commands that read or write files, over SSH |
+//! | [`disks`] | images of disks, and what a machine says of its disks |
 //! | [`guest`] | machines of this project, and what is said to them |
 //! | [`load`] | `redis-benchmark` and `wrk`, and the figures they report |
 //! | [`namespace`] | a network namespace of one's own, with tap devices |
 //! | [`noise`] | reproducible random bytes, and mutations of valid input |
+//! | [`plugs`] | what devices are plugged into, and pulled out of |
 //! | [`schema`] | JSON schemas |
 //! | [`slots`] | how many machines run at a time |
 //! | [`stamps`] | pages that all CPUs stamp in step, in checkpoints |
@@ -21,10 +23,12 @@
 pub mod apart;
 pub mod checkpoints;
 pub mod clock;
+pub mod disks;
 pub mod guest;
 pub mod noise;
 pub mod operator;
 pub mod peer;
+pub mod plugs;
 pub mod remote;
 pub mod schema;
 pub mod slots;

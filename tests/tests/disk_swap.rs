@@ -2,41 +2,27 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use image_builder::checkpoint as file;
 use image_builder::config::DiskModel;
-use image_builder::disk::{self, CheckpointsSize};
 use image_builder::machine::Builder;
-use serde_json::{Value, json};
+use serde_json::json;
+use tests::disks::{Images, MARK, SECTOR, begun, checkpoints, job, used_and_idle, verified};
 use tests::guest::{self, Guest, wait_until};
 use tests::operator::{DONE, FAILED, Operator, REFUSED};
-
-const MEBIBYTES: u64 = 64;
-/// Bytes of a sector.
-const SECTOR: usize = 512;
-/// Where the mark is that a disk was replaced.
-const MARK: std::ops::Range<usize> = 440..444;
 
 /// Two disks, gone with their test.
 struct Pair {
     old: PathBuf,
     new: PathBuf,
+    _images: Images,
 }
 
 impl Pair {
     /// The second is blank, and so many bytes larger.
     fn new(name: &str, more: i64) -> Self {
-        let path = |which: &str| {
-            std::env::temp_dir().join(format!("qs-swap-{name}-{which}-{}.img", std::process::id()))
-        };
-        let pair = Self { old: path("old"), new: path("new") };
-        drop(fs::remove_file(&pair.old));
-        let size = CheckpointsSize::mebibytes(MEBIBYTES);
-        disk::create(&pair.old, size.disk(), Some(size)).unwrap();
-        let length = fs::metadata(&pair.old).unwrap().len().checked_add_signed(more).unwrap();
-        fs::File::create(&pair.new).unwrap().set_len(length).unwrap();
-        pair
+        let images = Images::new(&format!("swap-{name}"));
+        Self { old: images.kept("old"), new: images.blank("new", more), _images: images }
     }
 
     /// A machine in which both are, the old one as `model` and the new one as the other.
@@ -51,61 +37,21 @@ impl Pair {
     }
 }
 
-impl Drop for Pair {
-    fn drop(&mut self) {
-        drop(fs::remove_file(&self.old));
-        drop(fs::remove_file(&self.new));
-    }
-}
-
-/// The devices that are in a state, and disks.
-fn disks(operator: &Operator, state: &str) -> Vec<String> {
-    let told = operator.tell("device list --json");
-    let devices: Value = serde_json::from_str(told.out.trim()).unwrap();
-    let found = devices["devices"].as_array().unwrap().iter();
-    let found = found.filter(|found| found["state"] == state);
-    let names = found.map(|found| found["name"].as_str().unwrap().to_owned());
-    names.filter(|name| name.starts_with("disk")).collect()
-}
-
-/// The disk with the checkpoints, and the other one.
-fn used_and_idle(operator: &Operator) -> (String, String) {
-    let (used, idle) = (disks(operator, "active"), disks(operator, "idle"));
-    let ([used], [idle]) = (&used[..], &idle[..]) else { panic!("{used:?} {idle:?}") };
-    (used.clone(), idle.clone())
-}
-
-fn checkpoints(operator: &Operator) -> String {
-    let told = operator.tell("checkpoint list");
-    assert_eq!(told.status, DONE, "{}", told.err);
-    told.out
-}
-
-/// Numbers of the checkpoints on a disk, each read to its end.
-fn verified(disk: &Path) -> Vec<u64> {
-    let slots = file::list(disk).unwrap();
-    assert!(slots.faults().is_empty(), "{:?}", slots.faults());
-    file::verify(disk, None).unwrap();
-    slots.whole().map(|record| record.number).collect()
-}
-
 fn swap_between(model: DiskModel, name: &str) {
     let pair = Pair::new(name, 0);
     let guest = Guest::serving(pair.machine(model));
     let operator = Operator::of(&guest);
     let (used, idle) = used_and_idle(&operator);
     assert_eq!(operator.tell("checkpoint --to disk --keep 2").status, DONE);
-    let every = operator.tell("checkpoint --to disk --keep 2 --every 1s --detach");
-    assert_eq!(every.status, DONE, "{}", every.err);
+    let every = begun(&operator, "checkpoint --to disk --keep 2 --every 1s");
     let dry = operator.tell(&format!("device swap {used} --to next --dry-run"));
     assert!(dry.status == DONE && dry.out.contains("can take the place"), "{}{}", dry.out, dry.err);
     let told = operator.tell(&format!("device swap {used} --to {idle}"));
     assert_eq!(told.status, DONE, "{}{}", told.out, told.err);
     assert_eq!(used_and_idle(&operator), (idle.clone(), used.clone()));
     // Now they are written to the new one alone; the old one is not wanted back.
-    let number = every.out.trim().trim_start_matches("job ").to_owned();
-    assert_eq!(operator.tell(&format!("job cancel {number}")).status, DONE);
-    wait_until("the checkpoints to end", || operator.tell("job list").out.contains("cancelled"));
+    assert_eq!(operator.tell(&format!("job cancel {every}")).status, DONE);
+    wait_until("the checkpoints to end", || job(&operator, every)["state"] == "cancelled");
     let before = fs::read(&pair.old).unwrap();
     assert_eq!(operator.tell("checkpoint --to disk --keep 2").status, DONE);
     assert!(fs::read(&pair.old).unwrap() == before);
@@ -180,13 +126,11 @@ fn a_machine_that_ends_midway_has_its_old_disk() {
             "device": "second", "bps": 8_000_000, "bps_rd": 0, "bps_wr": 0, "iops": 0, "iops_rd": 0, "iops_wr": 0
         });
         guest.qmp("block_set_io_throttle", limit).unwrap();
-        let told = operator.tell(&format!("device swap {used} --to {idle} --detach"));
-        assert_eq!(told.status, DONE, "{}", told.err);
+        let swap = begun(&operator, &format!("device swap {used} --to {idle}"));
         wait_until("some of it to be done", || {
-            let jobs = operator.tell("job list --json").out;
-            let last: Value = serde_json::from_str(jobs.lines().last().unwrap()).unwrap();
-            assert_eq!(last["state"], "running", "{last}");
-            last["done"].as_u64().unwrap() >= part
+            let swap = job(&operator, swap);
+            assert_eq!(swap["state"], "running", "{swap}");
+            swap["done"].as_u64().unwrap() >= part
         });
         guest.kill().unwrap();
         drop(guest);

@@ -48,6 +48,10 @@ const _: () = assert!(PLACES as u64 * PLACE <= BLOCK);
 pub trait Blocks {
     /// Why it can't be read or written.
     type Error;
+    /// Whether this says that nothing at all can be read any more, and not this sector alone: then nothing is known of what is on it.
+    fn is_out(_: &Self::Error) -> bool {
+        false
+    }
     /// Its size in sectors.
     fn sectors(&self) -> u64;
     /// Reads whole sectors from `sector` on.
@@ -58,8 +62,17 @@ pub trait Blocks {
     fn flush(&mut self) -> Result<(), Self::Error>;
 }
 
+/// Whether a disk can't be asked any more.
+pub fn is_out(error: &BlockError) -> bool {
+    matches!(error, BlockError::Gone | BlockError::NotRunning)
+}
+
 impl Blocks for View<'_> {
     type Error = BlockError;
+
+    fn is_out(error: &BlockError) -> bool {
+        is_out(error)
+    }
 
     fn sectors(&self) -> u64 {
         self.sectors()

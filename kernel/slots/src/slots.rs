@@ -72,12 +72,12 @@ impl<D: Blocks> Slots<D> {
     /// Reads the records. Nothing is written.
     ///
     /// # Errors
-    /// [`Error::TooSmall`]: there is not even room for two slots.
+    /// [`Error::TooSmall`]: there is not even room for two slots. [`Error::Disk`]: nothing can be read, so nothing must be overwritten.
     pub fn open(mut disk: D) -> Result<Self, Error<D::Error>> {
         slot(disk.sectors(), 1)?;
         let (mut whole, mut faults) = (Vec::with_capacity(PLACES), Vec::new());
         for place in 0..PLACES {
-            match read(&mut disk, place) {
+            match read(&mut disk, place)? {
                 Ok(record) => whole.push((place, record)),
                 Err(Fault::Blank) => {}
                 Err(fault) => faults.push((place, fault)),
@@ -231,10 +231,14 @@ fn slot<E>(sectors: u64, keep: usize) -> Result<u64, Error<E>> {
     if slot == 0 { Err(Error::TooSmall(sectors)) } else { Ok(slot) }
 }
 
-fn read<D: Blocks>(disk: &mut D, place: usize) -> Result<Record, Fault> {
+fn read<D: Blocks>(disk: &mut D, place: usize) -> Result<Result<Record, Fault>, Error<D::Error>> {
     let mut sector = [0; SECTOR];
-    disk.read(place as u64 * PLACE, &mut sector).map_err(|_| Fault::Unreadable)?;
-    Record::decode(sector.first_chunk().expect("a record is shorter"), disk.sectors())
+    match disk.read(place as u64 * PLACE, &mut sector) {
+        Err(error) if D::is_out(&error) => return Err(Error::Disk(error)),
+        Err(_) => return Ok(Err(Fault::Unreadable)),
+        Ok(()) => {}
+    }
+    Ok(Record::decode(sector.first_chunk().expect("a record is shorter"), disk.sectors()))
 }
 
 /// Writes all of a place.

@@ -127,3 +127,41 @@ proptest! {
         prop_assert!(Record::decode(noise, u64::MAX).is_err());
     }
 }
+
+/// A disk that is pulled out after so many reads.
+struct Pulled(FakeDisk, usize);
+
+impl Blocks for &mut Pulled {
+    type Error = BlockError;
+
+    fn is_out(error: &BlockError) -> bool {
+        crate::is_out(error)
+    }
+
+    fn sectors(&self) -> u64 {
+        self.0.geometry().sectors
+    }
+
+    fn read(&mut self, sector: u64, bytes: &mut [u8]) -> Result<(), BlockError> {
+        self.1 = self.1.checked_sub(1).ok_or(BlockError::Gone)?;
+        BlockDevice::read(&mut self.0, sector, bytes)
+    }
+
+    fn write(&mut self, _: u64, _: &[u8]) -> Result<(), BlockError> {
+        Err(BlockError::Gone)
+    }
+
+    fn flush(&mut self) -> Result<(), BlockError> {
+        Err(BlockError::Gone)
+    }
+}
+
+/// Else its records would be struck on its return.
+#[test]
+fn of_a_disk_that_is_gone_nothing_is_known() {
+    for reads in 0..PLACES {
+        let opened = Slots::open(&mut Pulled(with(&[RECORD_1]), reads)).map(drop);
+        assert_eq!(opened.err(), Some(Error::Disk(BlockError::Gone)), "{reads}");
+    }
+    assert_eq!(Slots::open(&mut Pulled(with(&[RECORD_1]), PLACES)).unwrap().whole().count(), 1);
+}

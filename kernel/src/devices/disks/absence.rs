@@ -88,9 +88,9 @@ pub(super) fn bring_back(seat: &Seat, gone: &mut Drive) {
     let mut back = shelf.remove(number);
     drop(shelf);
     let user = registry::is_back(&gone.name, &back.name);
-    let user = user.as_deref().unwrap_or("its user");
-    log::warn!("{user} goes on: {} is back as {}", gone.name, back.name);
-    EVENTS.push("device", format_args!("{user} goes on: {} is back as {}", gone.name, back.name));
+    let user = user.as_deref().unwrap_or("its users");
+    log::warn!("{} is back as {}, {user} have it", gone.name, back.name);
+    EVENTS.push("device", format_args!("{} is back as {}, {user} have it", gone.name, back.name));
     core::mem::swap(gone, &mut back);
     // What is under way with it goes on, and what may be lost is still to be told.
     gone.watch = core::mem::take(&mut back.watch);

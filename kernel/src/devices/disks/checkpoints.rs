@@ -73,6 +73,10 @@ impl Held {
 impl Blocks for Place {
     type Error = BlockError;
 
+    fn is_out(error: &BlockError) -> bool {
+        slots::is_out(error)
+    }
+
     fn sectors(&self) -> u64 {
         self.partition.sectors
     }

@@ -11,6 +11,7 @@ use checkpoint::Sink;
 use control::jobs::{Said, State};
 use control::request::ToDisk;
 use core::time::Duration;
+use drivers_api::BlockError;
 use http::Date;
 use machine::memory::map::MemoryMap;
 use machine::thread::Builder;
@@ -127,8 +128,11 @@ fn keep_on(handle: &Handle, map: &MemoryMap, part: Part, asked: ToDisk, every: D
         let Some(place) = place() else { return State::Failed(NO_PLACE.to_string()) };
         match handle.in_turn(|| keep_one(handle, place, map, part, asked)) {
             Ok(Ok(())) => {}
-            // More was written than there was room for; next time it may be less.
-            Ok(Err(fault @ Fault::Snapshot(SnapshotError(_, Status::Spoilt)))) => {
+            // More was written than there was room for; next time it may be less. Or the disk was away for a while.
+            Ok(Err(
+                fault @ (Fault::Snapshot(SnapshotError(_, Status::Spoilt))
+                | Fault::Disk(slots::Error::Disk(BlockError::Lost))),
+            )) => {
                 handle.say(Said::Remark(format!("there is one less: {fault}")));
             }
             Ok(Err(fault)) => return fault.end(),
