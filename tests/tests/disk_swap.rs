@@ -9,6 +9,7 @@ use image_builder::machine::Builder;
 use serde_json::json;
 use tests::disks::{Images, MARK, SECTOR, begun, checkpoints, job, used_and_idle, verified};
 use tests::guest::{self, Guest, wait_until};
+use tests::noise::Noise;
 use tests::operator::{DONE, FAILED, Operator, REFUSED};
 
 /// Two disks, gone with their test.
@@ -35,6 +36,23 @@ impl Pair {
         let builder = guest::machine().disk(&self.old).disk_model(model);
         ["-drive", &drive, "-device", device].iter().fold(builder, |builder, word| builder.qemu_arg(word))
     }
+}
+
+/// Byte by byte, but for the mark that the old one was replaced.
+fn assert_same(pair: &Pair) {
+    let (mut old, new) = (fs::read(&pair.old).unwrap(), fs::read(&pair.new).unwrap());
+    assert_eq!(old[MARK], *b"QsRp");
+    old[MARK].fill(0);
+    let differs = old.chunks(SECTOR).zip(new.chunks(SECTOR)).position(|(old, new)| old != new);
+    assert_eq!((old.len(), differs), (new.len(), None));
+}
+
+/// Lets the second disk move so many bytes a second; 0 is all it can.
+fn limit(guest: &Guest, bytes: u64) {
+    let limit = json!({
+        "device": "second", "bps": bytes, "bps_rd": 0, "bps_wr": 0, "iops": 0, "iops_rd": 0, "iops_wr": 0
+    });
+    guest.qmp("block_set_io_throttle", limit).unwrap();
 }
 
 fn swap_between(model: DiskModel, name: &str) {
@@ -91,11 +109,7 @@ fn both_disks_are_the_same_but_for_the_mark() {
     let told = operator.tell(&format!("device swap {used} --to {idle}"));
     assert_eq!(told.status, DONE, "{}{}", told.out, told.err);
     drop(guest);
-    let (mut old, new) = (fs::read(&pair.old).unwrap(), fs::read(&pair.new).unwrap());
-    assert_eq!(old[MARK], *b"QsRp");
-    old[MARK].fill(0);
-    let differs = old.chunks(SECTOR).zip(new.chunks(SECTOR)).position(|(old, new)| old != new);
-    assert_eq!((old.len(), differs), (new.len(), None));
+    assert_same(&pair);
 }
 
 #[test]
@@ -122,10 +136,7 @@ fn a_machine_that_ends_midway_has_its_old_disk() {
         let (used, idle) = used_and_idle(&operator);
         assert_eq!(operator.tell("checkpoint --to disk").status, DONE);
         let kept = checkpoints(&operator);
-        let limit = json!({
-            "device": "second", "bps": 8_000_000, "bps_rd": 0, "bps_wr": 0, "iops": 0, "iops_rd": 0, "iops_wr": 0
-        });
-        guest.qmp("block_set_io_throttle", limit).unwrap();
+        limit(&guest, 8_000_000);
         let swap = begun(&operator, &format!("device swap {used} --to {idle}"));
         wait_until("some of it to be done", || {
             let swap = job(&operator, swap);
@@ -140,5 +151,103 @@ fn a_machine_that_ends_midway_has_its_old_disk() {
         assert_eq!(checkpoints(&operator), kept, "{part}");
         drop(guest);
         assert_eq!(verified(&pair.old), [1]);
+    }
+}
+
+/// Bytes of a small request of the benchmarks.
+const SMALL: usize = 4096;
+
+/// The number of the request that wrote a piece last, and whether all of it was written by it; 0 where nobody did.
+fn stamp(piece: &[u8]) -> u64 {
+    let (number, rest) = piece.split_at(8);
+    let number = u64::from_le_bytes(number.try_into().unwrap());
+    assert!(rest.iter().all(|byte| *byte == if number == 0 { 0 } else { 0xb5 }), "torn: {number}");
+    number
+}
+
+/// They write before, during and after the swap. Of what the old disk has the new one misses nothing but what was overwritten since.
+#[test]
+fn the_benchmarks_write_at_random_to_a_disk_that_gives_way() {
+    for (model, name) in [(DiskModel::VirtioBlk, "disk0"), (DiskModel::Nvme, "disk1")] {
+        let images = Images::new("random");
+        let (old, new) = (images.blank("old", 0), images.blank("new", 1 << 20));
+        let pair = Pair { old, new, _images: images };
+        let guest = Guest::serving(pair.machine(model).append(&format!("bench.disk={name}")));
+        let operator = Operator::of(&guest);
+        let bench = || {
+            // The switch itself is in turn with them.
+            let told = operator.tell("bench disk.write_random");
+            let is_busy = told.status == REFUSED && told.err.contains("busy: ");
+            assert!(told.status == DONE || is_busy, "{}{}", told.out, told.err);
+        };
+        bench();
+        let before = fs::read(&pair.old).unwrap();
+        let written = before.chunks(SMALL).filter(|piece| stamp(piece) > 0).count();
+        assert!(written > 100, "{written}");
+        let told = operator.tell(&format!("device swap {name} --to next --dry-run"));
+        assert!(told.out.contains("larger by 2048 sectors, which stay unused"), "{}{}", told.out, told.err);
+        let swap = begun(&operator, &format!("device swap {name} --to next"));
+        wait_until("the swap", || {
+            bench();
+            job(&operator, swap)["state"] != "running"
+        });
+        assert_eq!(job(&operator, swap)["state"], "done", "{}", job(&operator, swap));
+        let before = fs::read(&pair.old).unwrap();
+        bench();
+        guest.assert_well();
+        guest.kill().unwrap();
+        drop(guest);
+        let (old, new) = (fs::read(&pair.old).unwrap(), fs::read(&pair.new).unwrap());
+        assert!(old == before, "the old disk is still written");
+        let last = old.chunks(SMALL).map(stamp).max().unwrap();
+        let (mut same, mut later) = (0, 0);
+        for (number, (old, new)) in old.chunks(SMALL).zip(new.chunks(SMALL)).enumerate() {
+            match (stamp(old), stamp(new)) {
+                (old, new) if old == new => same += 1,
+                (_, new) if new > last => later += 1,
+                (old, new) => panic!("{name}: piece {number} is of {new} in place of {old}"),
+            }
+        }
+        assert!(same > 100 && later > 100, "{same} {later}");
+    }
+}
+
+/// Checkpoints of changing sizes go to one slot after another while it is copied and compared; then both disks are the same, byte by byte.
+#[test]
+fn what_is_written_meanwhile_is_on_both_disks() {
+    /// Steps of progress of 200 after which no more is written: enough is left for the last of them to begin before the switch.
+    const ENOUGH: u64 = 120;
+    for model in [DiskModel::VirtioBlk, DiskModel::Nvme] {
+        let pair = Pair::new("meanwhile", 0);
+        let guest = Guest::serving(pair.machine(model));
+        let operator = Operator::of(&guest);
+        let (used, idle) = used_and_idle(&operator);
+        limit(&guest, 8_000_000);
+        let mut noise = Noise::new(8);
+        let swap = begun(&operator, &format!("device swap {used} --to {idle}"));
+        let mut count = 0;
+        loop {
+            let swap = job(&operator, swap);
+            assert!(swap["state"] != "failed", "{swap}");
+            if swap["done"].as_u64().unwrap() >= ENOUGH {
+                break;
+            }
+            for key in 0..count % 5 * 4 {
+                let value: String = noise.bytes(40_000).iter().map(|byte| format!("{byte:02x}")).collect();
+                assert_eq!(guest.redis_cli(&["SET", &format!("key{key}"), &value]), "OK");
+            }
+            let told = operator.tell(&format!("checkpoint --to disk --keep {}", 1 + count % 3));
+            assert_eq!(told.status, DONE, "{}{}", told.out, told.err);
+            count += 1;
+        }
+        assert!(count > 2, "{count}");
+        limit(&guest, 0);
+        wait_until("the swap", || job(&operator, swap)["state"] == "done");
+        guest.assert_well();
+        guest.kill().unwrap();
+        drop(guest);
+        assert_same(&pair);
+        assert_eq!(verified(&pair.old), verified(&pair.new));
+        assert!(verified(&pair.new)[0] == count as u64);
     }
 }

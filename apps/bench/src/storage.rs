@@ -8,6 +8,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use app::sync::Mutex;
 use core::fmt;
+use core::sync::atomic::{AtomicU64, Ordering};
 use drivers_api::{BlockError, BlockGeometry};
 
 /// Bytes of a sector.
@@ -18,6 +19,10 @@ const LARGE: usize = 64 << 10;
 const SMALL: usize = 4 << 10;
 /// Sectors that are used: 64 MiB, or the whole disk.
 const SECTORS: u64 = (64 << 20) / SECTOR as u64;
+
+/// What is written, behind the number of the request: no two are the same, and who looks at the disk sees which was the last.
+const FILLER: u8 = 0xb5;
+static COUNT: AtomicU64 = AtomicU64::new(1);
 
 /// Why there is no disk to measure with.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -122,13 +127,14 @@ fn requests(
     let mut buffer = Vec::new();
     buffer.try_reserve_exact(length)?;
     // Nothing that looks like a boot sector.
-    buffer.resize(length, 0xb5);
+    buffer.resize(length, FILLER);
     let pieces = disk.geometry().sectors.min(SECTORS) / (length / SECTOR) as u64;
     let mut numbers = Random::new(1 << 20 | 5);
     let mut next = 0;
     while sampler.wants() {
         let piece = if random { numbers.below(pieces) } else { next % pieces };
         next += 1;
+        buffer[..8].copy_from_slice(&COUNT.fetch_add(1, Ordering::Relaxed).to_le_bytes());
         let start = machine::cpu::tsc();
         request(disk, piece * (length / SECTOR) as u64, &mut buffer)?;
         take(sampler, length, machine::cpu::tsc() - start);

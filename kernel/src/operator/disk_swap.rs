@@ -8,7 +8,7 @@ use alloc::string::{String, ToString};
 use control::jobs::{Said, State};
 use control::request::Swap as Asked;
 use core::time::Duration;
-use machine::thread::{Builder, yield_now};
+use machine::thread::Builder;
 use machine::time::Instant;
 use mirror::{End, Progress};
 use net::ssh::{Caller, Output};
@@ -96,8 +96,6 @@ fn run(handle: &Handle, old: &str, swap: &Swap) -> State {
                 if told.replace(done) != Some(done) {
                     handle.progress(done as usize, 2 * PARTS as usize, step);
                 }
-                // Who waits for the disk has it now.
-                yield_now();
             }
             Err(error) => break error,
         }

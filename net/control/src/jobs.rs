@@ -242,7 +242,9 @@ impl Jobs {
             job.ended = Some(now);
         }
         while self.all.iter().filter(|job| job.state.is_end()).count() > ENDED {
-            if let Some(oldest) = self.all.iter().position(|job| job.state.is_end()) {
+            // Whoever follows the one that ended last, however long ago it began, has yet to see how.
+            let ended = self.all.iter().enumerate().filter(|(_, job)| job.state.is_end());
+            if let Some((oldest, _)) = ended.min_by_key(|(_, job)| job.ended) {
                 self.all.remove(oldest);
             }
         }
@@ -332,5 +334,9 @@ mod tests {
         }
         let job = jobs.job(kept).unwrap();
         assert_eq!((job.said.len(), job.lost), (RESULTS / 1000, 100 - RESULTS / 1000));
+        // It began first and ended last: it is not the first to go.
+        jobs.end(kept, State::Done, 1);
+        assert_eq!(jobs.iter().count(), ENDED);
+        assert!(jobs.job(kept).is_ok());
     }
 }

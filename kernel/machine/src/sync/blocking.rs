@@ -167,6 +167,14 @@ impl<T> Mutex<T> {
 /// Holds a [`Mutex`].
 pub struct MutexGuard<'a, T>(&'a Mutex<T>);
 
+impl<T> MutexGuard<'_, T> {
+    /// Whether another thread may be waiting for the lock. Whoever takes it again and again lets the others go first by sleeping a little: a thread
+    /// that was woken does not have it yet.
+    pub fn is_awaited(&self) -> bool {
+        self.0.state.load(Ordering::Relaxed) == 2
+    }
+}
+
 // SAFETY: a shared guard gives no more than a shared reference to the value.
 unsafe impl<T: Sync> Sync for MutexGuard<'_, T> {}
 

@@ -7,12 +7,17 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
 use drivers_api::BlockError;
+use machine::thread;
+use machine::time::Duration;
 use mirror::{Adapted, End, Mirror, Plan, Progress, Refused, Switched};
 
 use super::drive::{Drive, Successor};
 use super::seat::{self, Seat};
 use super::shelf::{shelf, shelve};
 use crate::devices::registry;
+
+/// For those who wait for the disk between two steps: long enough for one of them to have it.
+const GIVE_WAY: Duration = Duration::from_millis(1);
 
 /// Why a disk does not take another's place.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -147,11 +152,17 @@ fn look(old: &mut Drive, new: &mut Drive) -> Result<Plan, SwapError> {
 }
 
 impl Swap {
-    /// Goes on by a little.
+    /// Goes on by a little, and lets those use the disk who wait for it.
     pub fn step(&self) -> Result<Progress, SwapError> {
         let mut drive = self.seat.lock();
         let (mirror, old, new) = drive.as_mut().and_then(Drive::mirror).ok_or(SwapError::Gone)?;
-        mirror.step(old, new).map_err(SwapError::End)
+        let progress = mirror.step(old, new).map_err(SwapError::End);
+        let is_awaited = drive.is_awaited();
+        drop(drive);
+        if is_awaited {
+            thread::sleep(GIVE_WAY);
+        }
+        progress
     }
 
     /// Gives up: the new disk is nobody's again.
