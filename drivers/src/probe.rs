@@ -103,6 +103,17 @@ pub enum ProbeError {
     NoDriver,
 }
 
+impl fmt::Display for ProbeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let size = match self {
+            Self::Virtio(VirtioError::SectorSize(size)) => u64::from(*size),
+            Self::Nvme(NvmeError::SectorSize(size)) => *size,
+            other => return fmt::Debug::fmt(other, f),
+        };
+        write!(f, "its sectors have {size} bytes, and only those of 512 are known here")
+    }
+}
+
 impl From<VirtioError> for ProbeError {
     fn from(error: VirtioError) -> Self {
         Self::Virtio(error)
@@ -236,6 +247,17 @@ impl Bus<'_> {
             let taken = self.virtio_pci(function, wake, name).and_then(|attached| take(attached, woken));
             report(name, Place::Pci(function.address), taken);
         }
+        self.virtio_in_memory(kind, name, wake, take);
+    }
+
+    /// Those in memory.
+    fn virtio_in_memory<T>(
+        &self,
+        kind: u16,
+        name: &'static str,
+        wake: impl Fn() -> (T, Wake),
+        mut take: impl FnMut(Attached<dyn Transport>, T) -> Result<(), ProbeError>,
+    ) {
         for described in self.virtio {
             let (woken, wake) = wake();
             let taken =
@@ -279,18 +301,27 @@ impl Bus<'_> {
         Ok(Attached { device: Box::new(device), place, interrupt, reach })
     }
 
-    /// Disks, virtio first.
-    pub fn block(&self) -> Vec<AttachedDisk> {
-        let mut found: Vec<AttachedDisk> = Vec::new();
-        self.virtio(device_type::BLOCK, VIRTIO_BLK, completion, |attached, completion| {
+    /// Disks, virtio first; and those that can't be used.
+    pub fn block(&self) -> (Vec<AttachedDisk>, Vec<(Place, ProbeError)>) {
+        let (mut found, mut refused): (Vec<AttachedDisk>, _) = (Vec::new(), Vec::new());
+        let is_virtio = |function: &&Function| self.virtio_type(function) == Some(device_type::BLOCK);
+        let is_nvme = |function: &&Function| function.class == nvme::CLASS;
+        let functions = self.functions.iter().filter(is_virtio).chain(self.functions.iter().filter(is_nvme));
+        for function in functions {
+            match self.block_at(function) {
+                Ok(disk) => found.push(disk),
+                Err(error) => {
+                    let place = Place::Pci(function.address);
+                    report("a disk", place, Err(error));
+                    refused.push((place, error));
+                }
+            }
+        }
+        self.virtio_in_memory(device_type::BLOCK, VIRTIO_BLK, completion, |attached, completion| {
             found.push((attached.driven(virtio_block(completion.clone()))?, completion));
             Ok(())
         });
-        for function in self.functions.iter().filter(|function| function.class == nvme::CLASS) {
-            let taken = self.block_at(function).map(|attached| found.push(attached));
-            report("nvme", Place::Pci(function.address), taken);
-        }
-        found
+        (found, refused)
     }
 
     /// The disk that a function is.
@@ -362,6 +393,6 @@ fn completion() -> (Completion, Wake) {
 /// Says of a device that it is not used.
 fn report(name: &str, place: Place, taken: Result<(), ProbeError>) {
     if let Err(error) = taken {
-        log::warn!("{name} at {place} is not used: {error:?}");
+        log::warn!("{name} at {place} is not used: {error}");
     }
 }

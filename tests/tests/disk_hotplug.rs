@@ -59,7 +59,15 @@ impl Machine {
 
     /// Plugs in a disk with the image of this name, which is its ID, too.
     fn plug(&self, model: DiskModel, name: &str, port: u32) {
-        let mut device = json!({ "driver": driver(model), "id": name, "drive": name });
+        self.plug_with_sectors(512, model, name, port);
+    }
+
+    /// The same with sectors of so many bytes.
+    fn plug_with_sectors(&self, bytes: u32, model: DiskModel, name: &str, port: u32) {
+        let mut device = json!({
+            "driver": driver(model), "id": name, "drive": name,
+            "logical_block_size": bytes, "physical_block_size": bytes,
+        });
         if model == Nvme {
             device["serial"] = name.into();
         }
@@ -361,6 +369,27 @@ fn another_disk_is_not_taken_for_the_one_that_was_pulled_out() {
         machine.plug(model, "first", 0);
         machine.guest.wait_for_line(&format!("{old} is back as "), PATIENCE).unwrap();
         assert_eq!(checkpoints(&machine.operator), kept);
+        machine.guest.assert_well();
+    }
+}
+
+#[test]
+fn a_disk_with_larger_sectors_is_listed_with_the_reason_and_leaves() {
+    for (way, model) in [(Way::Pc, Nvme), (Way::Native, VirtioBlk)] {
+        let images = Images::new("sectors");
+        let (first, large) = (images.kept("first"), images.blank("large", 0));
+        let machine = Machine::start(way, VirtioBlk, &first, "");
+        machine.add("large", &large);
+        machine.plug_with_sectors(4096, model, "large", 1);
+        wait_until("it to be listed", || !names(&machine.operator, "failed").is_empty());
+        let name = names(&machine.operator, "failed").remove(0);
+        let told = machine.operator.tell(&format!("device swap disk0 --to {name}"));
+        let why = format!("{name} is not used: its sectors have 4096 bytes");
+        assert!(told.status == FAILED && told.err.contains(&why), "{}{}", told.out, told.err);
+        assert!(machine.operator.tell("events").out.contains("and is not used: its sectors have 4096 bytes"));
+        machine.unplug("large");
+        wait_until("it to have left", || disks::all(&machine.operator).len() == 1);
+        machine.keep_one();
         machine.guest.assert_well();
     }
 }

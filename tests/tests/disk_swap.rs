@@ -6,8 +6,8 @@ use std::path::PathBuf;
 
 use image_builder::config::DiskModel;
 use image_builder::machine::Builder;
-use serde_json::json;
-use tests::disks::{Images, MARK, SECTOR, begun, checkpoints, job, used_and_idle, verified};
+use serde_json::{Value, json};
+use tests::disks::{self, Images, MARK, SECTOR, begun, checkpoints, job, names, used_and_idle, verified};
 use tests::guest::{self, Guest, wait_until};
 use tests::noise::Noise;
 use tests::operator::{DONE, FAILED, Operator, REFUSED};
@@ -113,44 +113,130 @@ fn both_disks_are_the_same_but_for_the_mark() {
 }
 
 #[test]
-fn a_disk_that_is_too_small_is_refused_and_a_larger_one_told_of() {
-    for (more, status, says) in
-        [(-(32 << 20), REFUSED, "too small"), (1 << 20, DONE, "larger by 2048 sectors")]
-    {
-        let pair = Pair::new("sizes", more);
-        let guest = Guest::serving(pair.machine(DiskModel::VirtioBlk));
+fn a_disk_that_is_too_small_is_refused() {
+    for model in [DiskModel::VirtioBlk, DiskModel::Nvme] {
+        let pair = Pair::new("small", -(32 << 20));
+        let guest = Guest::serving(pair.machine(model));
         let operator = Operator::of(&guest);
-        let (used, _) = used_and_idle(&operator);
-        let told = operator.tell(&format!("device swap {used} --to next --dry-run"));
-        assert!(told.status == status && (told.out + &told.err).contains(says), "{says}");
+        let (used, idle) = used_and_idle(&operator);
+        for (line, status) in
+            [(format!("{idle} --dry-run"), REFUSED), ("next".into(), FAILED), (idle, FAILED)]
+        {
+            let told = operator.tell(&format!("device swap {used} --to {line}"));
+            let is_told = told.err.contains("the new disk is too small: it has ");
+            assert!(told.status == status && is_told, "{line}: {}{}", told.out, told.err);
+        }
+        assert_eq!(operator.tell("checkpoint --to disk").status, DONE);
+        drop(guest);
+        assert!(fs::read(&pair.new).unwrap().iter().all(|byte| *byte == 0));
     }
 }
 
-/// The machine ends while the copy is under way: the old disk is complete, and nobody takes the new one for it.
 #[test]
-fn a_machine_that_ends_midway_has_its_old_disk() {
-    for part in [1, 60, 110, 190] {
-        let pair = Pair::new("midway", 0);
-        let guest = Guest::serving(pair.machine(DiskModel::VirtioBlk));
+fn a_disk_of_another_size_is_told_of_and_its_table_fits() {
+    for (model, more, says) in [
+        (DiskModel::VirtioBlk, 1 << 20, "larger by 2048 sectors: the backup of its table goes to its end"),
+        (DiskModel::Nvme, -4096, "smaller by 8 sectors, which no partition has"),
+    ] {
+        let pair = Pair::new("sizes", more);
+        let guest = Guest::serving(pair.machine(model));
         let operator = Operator::of(&guest);
-        let (used, idle) = used_and_idle(&operator);
         assert_eq!(operator.tell("checkpoint --to disk").status, DONE);
         let kept = checkpoints(&operator);
-        limit(&guest, 8_000_000);
-        let swap = begun(&operator, &format!("device swap {used} --to {idle}"));
-        wait_until("some of it to be done", || {
-            let swap = job(&operator, swap);
-            assert_eq!(swap["state"], "running", "{swap}");
-            swap["done"].as_u64().unwrap() >= part
-        });
+        let (used, idle) = used_and_idle(&operator);
+        let told = operator.tell(&format!("device swap {used} --to next"));
+        assert!(told.status == DONE && told.out.contains(says), "{}{}", told.out, told.err);
         guest.kill().unwrap();
         drop(guest);
-        assert!(fs::read(&pair.new).unwrap()[..2 * SECTOR].iter().all(|byte| *byte == 0), "{part}");
-        let guest = Guest::serving(pair.machine(DiskModel::VirtioBlk));
+        assert_eq!(used_at_boot(&pair, model, &kept, STEPS), idle);
+        assert_eq!(verified(&pair.new), [1]);
+    }
+}
+
+/// Steps of progress of a swap.
+const STEPS: usize = 200;
+/// From here on it is not slowed down, so that the switch is met, too.
+const LAST: usize = STEPS - 15;
+
+/// Boots with the disks as they are and returns which of them is used: it has the checkpoint.
+fn used_at_boot(pair: &Pair, model: DiskModel, kept: &str, instant: usize) -> String {
+    let guest = Guest::serving(pair.machine(model));
+    let operator = Operator::of(&guest);
+    assert_eq!(checkpoints(&operator), kept, "{model:?}, {instant}");
+    let (used, _) = used_and_idle(&operator);
+    used
+}
+
+/// The machine ends at some moment of a swap: one of the disks is complete, and taken at the next boot. It is the old one until the new one is.
+#[test]
+fn a_machine_that_ends_at_any_moment_has_a_complete_disk() {
+    for (model, seed) in [(DiskModel::VirtioBlk, 1), (DiskModel::Nvme, 2)] {
+        let mut noise = Noise::new(seed);
+        let mut instants =
+            vec![1, 1 + noise.below(STEPS / 2), STEPS / 2 + noise.below(LAST - STEPS / 2), STEPS];
+        let near = if tests::soaks() { 20 } else { 2 };
+        instants.extend((0..near).map(|_| LAST + noise.below(STEPS - LAST)));
+        for instant in instants {
+            let pair = Pair::new("moment", 0);
+            let guest = Guest::serving(pair.machine(model));
+            let operator = Operator::of(&guest);
+            let (used, idle) = used_and_idle(&operator);
+            assert_eq!(operator.tell("checkpoint --to disk").status, DONE);
+            let kept = checkpoints(&operator);
+            if instant < LAST {
+                limit(&guest, 8_000_000);
+            }
+            let swap = begun(&operator, &format!("device swap {used} --to {idle}"));
+            let mut state = Value::Null;
+            wait_until("some of it to be done", || {
+                let swap = job(&operator, swap);
+                assert!(swap["state"] != "failed", "{swap}");
+                let is_far = swap["done"].as_u64().unwrap() >= instant as u64;
+                state = swap["state"].clone();
+                state == "done" || is_far && instant < STEPS
+            });
+            guest.kill().unwrap();
+            drop(guest);
+            let has_table = fs::read(&pair.new).unwrap()[..SECTOR].iter().any(|byte| *byte != 0);
+            let used_then = used_at_boot(&pair, model, &kept, instant);
+            if instant < LAST {
+                assert!(!has_table && state == "running", "{model:?}, {instant}: {state}");
+            }
+            if state == "done" {
+                assert!(has_table && used_then == idle, "{model:?}, {instant}");
+            }
+            // Between the table and the mark either may be taken, as both are the same.
+            assert!(has_table || used_then == used, "{model:?}, {instant}");
+            assert_eq!(verified(if used_then == used { &pair.old } else { &pair.new }), [1]);
+        }
+    }
+}
+
+#[test]
+fn a_disk_with_larger_sectors_is_refused() {
+    for model in [DiskModel::VirtioBlk, DiskModel::Nvme] {
+        let pair = Pair::new("sectors", 0);
+        let before = fs::read(&pair.new).unwrap();
+        let driver = if model == DiskModel::VirtioBlk { "nvme" } else { "virtio-blk-pci" };
+        let machine = ["logical", "physical"].iter().fold(pair.machine(model), |machine, which| {
+            machine.qemu_arg("-global").qemu_arg(&format!("{driver}.{which}_block_size=4096"))
+        });
+        let guest = Guest::serving(machine);
         let operator = Operator::of(&guest);
-        assert_eq!(checkpoints(&operator), kept, "{part}");
+        let ([used], [refused]) = (&names(&operator, "active")[..], &names(&operator, "failed")[..]) else {
+            panic!("{:?}", disks::all(&operator))
+        };
+        for (to, why) in [
+            (refused.as_str(), "its sectors have 4096 bytes, and only those of 512 are known here"),
+            ("next", "there is no disk that nobody uses"),
+        ] {
+            let told = operator.tell(&format!("device swap {used} --to {to}"));
+            assert!(told.status == FAILED && told.err.contains(why), "{}{}", told.out, told.err);
+        }
+        assert_eq!(operator.tell("checkpoint --to disk").status, DONE);
+        guest.assert_well();
         drop(guest);
-        assert_eq!(verified(&pair.old), [1]);
+        assert!(fs::read(&pair.new).unwrap() == before);
     }
 }
 

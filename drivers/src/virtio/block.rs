@@ -3,15 +3,18 @@
 use super::device_type;
 use super::queue::Queue;
 use super::transport::{Transport, VirtioError, feature, negotiate, queue_size, reset, run, status};
-use crate::block::{Buffer, Completion, Disk, Failure, Hardware, Request};
+use crate::block::{Buffer, Completion, Disk, Failure, Hardware, Request, SECTOR};
 use alloc::boxed::Box;
 use drivers_api::{BlockError, BlockGeometry, BlockIdentity, LifecycleError};
 use machine::dma::{DmaRegion, DmaSpan};
 
 const READ_ONLY: u64 = 1 << 5;
+const BLOCK_SIZE: u64 = 1 << 6;
 const FLUSH: u64 = 1 << 9;
 /// The features that are of use.
-const WANTED: u64 = READ_ONLY | FLUSH | feature::EVENT_IDX;
+const WANTED: u64 = READ_ONLY | BLOCK_SIZE | FLUSH | feature::EVENT_IDX;
+/// Where the configuration has the size of a block (5.2.4).
+const BLOCK_SIZE_AT: usize = 20;
 
 /// Request types (5.2.6).
 const IN: u32 = 0;
@@ -42,6 +45,14 @@ impl VirtioBlock {
             return Err(VirtioError::WrongDevice);
         }
         let features = negotiate(&mut *transport, WANTED, 0)?;
+        // Requests count in sectors of 512 bytes all the same (5.2.4); QEMU refuses those that are no whole blocks.
+        if features & BLOCK_SIZE != 0 {
+            let size = u32::from_le_bytes(core::array::from_fn(|at| transport.config(BLOCK_SIZE_AT + at)));
+            if size != SECTOR as u32 {
+                transport.set_status(status::FAILED);
+                return Err(VirtioError::SectorSize(size));
+            }
+        }
         let queue = Queue::new(queue_size(&mut *transport, 0, 16)?, features & feature::EVENT_IDX != 0)?;
         if queue.size() < 4 {
             return Err(VirtioError::Queue);

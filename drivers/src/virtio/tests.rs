@@ -275,3 +275,16 @@ fn a_disk_that_reads_as_ones_is_gone() {
     drop(disk);
     assert_eq!(fake.0.lock().unwrap().resets, resets);
 }
+
+#[test]
+fn a_disk_with_larger_sectors_is_refused() {
+    let with = |size: u32| {
+        let mut config = vec![0; 24];
+        config[..8].copy_from_slice(&1000u64.to_le_bytes());
+        config[20..].copy_from_slice(&size.to_le_bytes());
+        let fake = Fake::new(device_type::BLOCK, 1 << 6, 8, config);
+        VirtioBlock::new(Box::new(fake), Completion::default()).err()
+    };
+    assert_eq!(with(512), None);
+    assert_eq!(with(4096), Some(VirtioError::SectorSize(4096)));
+}

@@ -38,6 +38,8 @@ pub enum VirtioError {
     OutOfMemory,
     /// It did not finish a reset.
     Reset,
+    /// The disk's sectors have this many bytes; ours have 512.
+    SectorSize(u32),
 }
 
 /// The registers of a virtio device.

@@ -63,7 +63,8 @@ pub fn find(bus: &Bus<'_>, command_line: &str) -> Option<StateDisk> {
     let scratch = machine::bootinfo::setting(command_line, "bench.disk");
     let mut is_missing = scratch.is_some();
     let mut found: Option<StateDisk> = None;
-    for (number, mut found_disk) in bus.block().into_iter().enumerate() {
+    let (disks, refused) = bus.block();
+    for (number, mut found_disk) in disks.into_iter().enumerate() {
         let (what, name) = admit(&found_disk);
         let disk = &mut found_disk.0;
         let mut uses = String::new();
@@ -99,6 +100,9 @@ pub fn find(bus: &Bus<'_>, command_line: &str) -> Option<StateDisk> {
         if let Some(drive) = Arc::into_inner(seat).and_then(|seat| seat.lock().take()) {
             shelve(drive);
         }
+    }
+    for (place, error) in refused {
+        registry::admit_refused(place, &error);
     }
     if let Some(name) = scratch.filter(|_| is_missing) {
         measure_with(Err(name));

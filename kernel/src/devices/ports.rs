@@ -219,7 +219,7 @@ impl Known {
                 ),
                 Err(error) => {
                     function.silence(&*self.space);
-                    EVENTS.push("device", format_args!("{place} was plugged in, and is not used: {error:?}"));
+                    EVENTS.push("device", format_args!("{place} was plugged in, and is not used: {error}"));
                 }
             }
             self.functions.push(function);
@@ -241,7 +241,10 @@ impl Known {
                 Ok(Some(name))
             }
             Some(Class::Disk) => {
-                let disk = bus.block_at(function)?;
+                let disk = bus.block_at(function);
+                let disk = disk.inspect_err(|error| {
+                    registry::admit_refused(Place::Pci(function.address), error);
+                })?;
                 Ok(Some(disks::arrive(disk)))
             }
             None => Ok(None),

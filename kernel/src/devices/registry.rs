@@ -16,7 +16,7 @@ use core::fmt;
 use core::sync::atomic::{AtomicU8, Ordering};
 use drivers::block::Completion;
 use drivers::pci::Reach;
-use drivers::probe::{Attached, Class, Place, Wake};
+use drivers::probe::{Attached, Class, Place, ProbeError, Wake};
 use drivers_api::{DeviceState, LinkInfo, NetDevice};
 use machine::irq::Irq;
 use machine::sync::SpinLock;
@@ -58,7 +58,7 @@ pub enum State {
     Active,
     /// Nobody. It has a driver, which is quiesced.
     Idle,
-    /// Nobody: it can't be brought to rest, or its driver has given up on it.
+    /// Nobody: it can't be brought to rest, or its driver has given up on it; or it is a disk that can't be used.
     Failed,
     /// It was pulled out while somebody had it, who waits for another.
     Gone,
@@ -118,6 +118,25 @@ struct Entry {
 }
 
 impl Entry {
+    /// A disk that nobody uses.
+    fn disk(name: String, place: Place, driver: &'static str, what: String) -> Self {
+        Self {
+            name,
+            place,
+            driver,
+            state: State::Idle,
+            user: None,
+            what,
+            uses: String::new(),
+            interrupt: None,
+            owner: Owner::default(),
+            link: None,
+            reach: Reach::default(),
+            card: None,
+            completion: None,
+        }
+    }
+
     /// Whether this is its name or place. One that is gone has no place any more.
     fn is(&self, which: &str) -> bool {
         self.name == which || self.state != State::Gone && self.place.to_string() == which
@@ -287,20 +306,23 @@ pub fn has_card(network: Network) -> bool {
 /// Takes in a disk that nobody uses; its name.
 pub fn admit_disk(place: Place, driver: &'static str, what: String, completion: Completion) -> String {
     admit_as(Class::Disk, |name| Entry {
-        name,
-        place,
-        driver,
-        state: State::Idle,
-        user: None,
-        what,
-        uses: String::new(),
-        interrupt: None,
-        owner: Owner::default(),
-        link: None,
-        reach: Reach::default(),
-        card: None,
         completion: Some(completion),
+        ..Entry::disk(name, place, driver, what)
     })
+}
+
+/// Takes in a disk that can't be used, so that there is somewhere that says why.
+pub fn admit_refused(place: Place, error: &ProbeError) {
+    let what = format!("not used: {error}");
+    admit_as(Class::Disk, |name| Entry { state: State::Failed, ..Entry::disk(name, place, "none", what) });
+}
+
+/// Why a disk, by name or place, can't be used.
+#[cfg(feature = "vmm")]
+pub fn refusal(which: &str) -> Option<String> {
+    let registry = REGISTRY.lock();
+    let entry = registry.entries.iter().find(|entry| entry.is(which) && entry.state == State::Failed)?;
+    entry.link.is_none().then(|| format!("{} is {}", entry.name, entry.what))
 }
 
 /// Says what a disk is for, and who uses it.

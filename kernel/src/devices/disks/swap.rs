@@ -26,6 +26,8 @@ pub enum SwapError {
     NotUsed(String),
     /// There is no disk of this name or at this place that nobody uses.
     NotIdle(String),
+    /// The disk that is asked for can't be used, which has this reason.
+    Refusal(String),
     /// No idle disk fits; why the last one does not.
     NoneFits(Option<Refused>),
     /// Another one is on its way to the same place.
@@ -52,6 +54,7 @@ impl fmt::Display for SwapError {
                 )
             }
             Self::NotIdle(name) => write!(f, "there is no disk {name} that nobody uses"),
+            Self::Refusal(why) => f.write_str(why),
             Self::NoneFits(None) => f.write_str("there is no disk that nobody uses"),
             Self::NoneFits(Some(why)) => write!(f, "no disk fits: {why}"),
             Self::Busy => f.write_str("another disk is about to take its place"),
@@ -141,7 +144,9 @@ fn begin_at(
     match (to, why) {
         (None, why) => Err(SwapError::NoneFits(why)),
         (_, Some(why)) => Err(SwapError::Refused(why)),
-        (Some(to), None) => Err(SwapError::NotIdle(to.to_string())),
+        (Some(to), None) => {
+            Err(registry::refusal(to).map_or_else(|| SwapError::NotIdle(to.to_string()), SwapError::Refusal))
+        }
     }
 }
 
