@@ -114,21 +114,39 @@ fn check(geometry: BlockGeometry, first: &[u8; SECTOR]) -> Result<(), DiskError>
     if first[510..] == [0x55, 0xaa] { Err(DiskError::InUse) } else { Ok(()) }
 }
 
+type Request = fn(&mut Disk, u64, &mut [u8]) -> Result<(), BlockError>;
+type Take = fn(&mut Sampler, usize, u64);
+
 /// Does something with pieces of the disk, in order or anywhere.
 fn requests(
     length: usize,
     random: bool,
     sampler: &mut Sampler,
-    request: fn(&mut Disk, u64, &mut [u8]) -> Result<(), BlockError>,
-    take: fn(&mut Sampler, usize, u64),
+    request: Request,
+    take: Take,
 ) -> Result<(), Failure> {
     let mut guard = DISK.lock();
     let disk = guard.as_mut().map_err(|error| error.clone())?;
+    requests_of(disk, length, random, sampler, request, take)
+}
+
+/// The same of this disk.
+fn requests_of(
+    disk: &mut Disk,
+    length: usize,
+    random: bool,
+    sampler: &mut Sampler,
+    request: Request,
+    take: Take,
+) -> Result<(), Failure> {
     let mut buffer = Vec::new();
     buffer.try_reserve_exact(length)?;
     // Nothing that looks like a boot sector.
     buffer.resize(length, FILLER);
     let pieces = disk.geometry().sectors.min(SECTORS) / (length / SECTOR) as u64;
+    if pieces == 0 {
+        return Err(Failure::Disk(DiskError::Gone));
+    }
     let mut numbers = Random::new(1 << 20 | 5);
     let mut next = 0;
     while sampler.wants() {
@@ -181,6 +199,7 @@ pub fn read_random(_: &Context, sampler: &mut Sampler) -> Result<(), Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use alloc::sync::Arc;
 
     #[test]
     fn only_an_empty_disk_is_overwritten() {
@@ -192,5 +211,35 @@ mod tests {
         first[510..].copy_from_slice(&[0x55, 0xaa]);
         assert_eq!(check(geometry, &first), Err(DiskError::InUse));
         assert_eq!(scratch_disk(Err(DiskError::NotNamed)), Err(DiskError::NotNamed));
+    }
+
+    /// A disk of so many sectors, which are none once it is gone.
+    struct Leaving(Arc<AtomicU64>);
+
+    impl Scratch for Leaving {
+        fn geometry(&self) -> BlockGeometry {
+            BlockGeometry { sectors: self.0.load(Ordering::Relaxed), read_only: false }
+        }
+
+        fn read(&mut self, _: u64, _: &mut [u8]) -> Result<(), BlockError> {
+            if self.geometry().sectors == 0 { Err(BlockError::Gone) } else { Ok(()) }
+        }
+
+        fn write(&mut self, _: u64, _: &[u8]) -> Result<(), BlockError> {
+            self.read(0, &mut [])
+        }
+    }
+
+    #[test]
+    fn a_disk_that_is_gone_is_told_of() {
+        let sectors = Arc::new(AtomicU64::new(4096));
+        let mut disk: Disk = Box::new(Leaving(Arc::clone(&sectors)));
+        let mut measure = || {
+            let mut sampler = Sampler::new(&Context::for_tests(), 10);
+            requests_of(&mut disk, SMALL, true, &mut sampler, write, time)
+        };
+        assert_eq!(measure(), Ok(()));
+        sectors.store(0, Ordering::Relaxed);
+        assert_eq!(measure(), Err(Failure::Disk(DiskError::Gone)));
     }
 }
