@@ -99,6 +99,7 @@ pub fn read_as_ones(env: &'static Env) -> Result<(), &'static str> {
         check(hpet.read(COMPARATOR) != comparator, "a register can't be written")?;
         hpet.write(COMPARATOR, comparator);
         refusals(hpet)?;
+        stop(hpet)?;
         deaf(env, hpet)?;
         under_readers(env, hpet, capabilities)?;
         all_are(env, true)
@@ -106,6 +107,19 @@ pub fn read_as_ones(env: &'static Env) -> Result<(), &'static str> {
     then_native(result)?;
     check(hpet.read(CAPABILITIES) == capabilities, "the device is another on the bare machine")?;
     check(tables() == before, "tables of the reserve stay used")
+}
+
+/// As many pages as an e1000 has, and for how long the machine stands still for that.
+fn stop(hpet: Hpet) -> Result<(), &'static str> {
+    const PAGES: u64 = 32;
+    let span = hpet.0..hpet.0 + PAGES * PAGE;
+    let absorbed =
+        absorb(core::slice::from_ref(&span), LONG).map_err(|_| "many pages can't be taken away")?;
+    let (pages, ticks) = (absorbed.pages(), absorbed.stop());
+    back(absorbed)?;
+    check(pages == PAGES && ticks > 0, "another number of pages was away, or for no time")?;
+    log::info!("selftest: {pages} pages absorbed, stopped for {ticks} ticks");
+    Ok(())
 }
 
 /// What may not be taken away, and that nothing is, then.

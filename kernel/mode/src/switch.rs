@@ -261,8 +261,7 @@ impl<W: World> Turn<'_, W> {
     /// As for switches; nothing is frozen.
     pub fn freeze(&self, until: Instant, restored: &dyn Fn()) -> Result<Vec<CpuTrace>, Refused<W::Error>> {
         self.together(Round::Freeze(restored), until)?;
-        let marks = |cpu| CpuTrace { marks: self.switch.rendezvous.marks(cpu) };
-        Ok((0..self.switch.world.cpus()).map(marks).collect())
+        Ok(self.cpus())
     }
 
     /// Becomes the system that is to be restored, all CPUs together or not at all, in guest mode: where that goes well, this system does
@@ -274,13 +273,20 @@ impl<W: World> Turn<'_, W> {
         self.together(Round::Restore, until)
     }
 
-    /// Changes which devices can be reached, all CPUs together or not at all, in guest mode. Interrupts are on. Pins don't count: what they are
-    /// about goes on beneath the system as it is.
+    /// Changes which devices can be reached, all CPUs together or not at all, in guest mode. Returns what each did when. Interrupts are on.
+    /// Pins don't count: what they are about goes on beneath the system as it is.
     ///
     /// # Errors
     /// As for switches; nothing has changed.
-    pub fn interpose(&self, until: Instant) -> Result<(), Refused<W::Error>> {
-        self.switch.lead_with(Round::Interpose, until, || None)
+    pub fn interpose(&self, until: Instant) -> Result<Vec<CpuTrace>, Refused<W::Error>> {
+        self.switch.lead_with(Round::Interpose, until, || None)?;
+        Ok(self.cpus())
+    }
+
+    /// What each CPU did when in the last round.
+    fn cpus(&self) -> Vec<CpuTrace> {
+        let marks = |cpu| CpuTrace { marks: self.switch.rendezvous.marks(cpu) };
+        (0..self.switch.world.cpus()).map(marks).collect()
     }
 
     fn together(&self, round: Round<'_>, until: Instant) -> Result<(), Refused<W::Error>> {

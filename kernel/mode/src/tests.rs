@@ -435,7 +435,7 @@ fn all_restore_or_interpose_together_or_none_does() {
             switch.request(Some(Phase::Guest), LONG).unwrap();
             let world = switch.world();
             let ask = |patience| match interpose {
-                true => switch.turn().interpose(until(patience)),
+                true => switch.turn().interpose(until(patience)).map(|cpus| assert_eq!(cpus.len(), 3)),
                 false => switch.turn().restore(until(patience)),
             };
             for (at, fault) in [(2, Fault::Absent), (0, Fault::Commit), (1, Fault::Commit)] {

@@ -88,6 +88,13 @@ impl CpuTrace {
     }
 }
 
+/// How long not all CPUs ran the system, in ticks: from the leader's call to the others until the last one went on.
+pub fn stop(cpus: &[CpuTrace]) -> u64 {
+    let marks = |mark| cpus.iter().map(move |cpu| cpu.at(mark));
+    let begin = marks(Mark::Call).find(|ticks| *ticks > 0).unwrap_or(0);
+    marks(Mark::End).max().unwrap_or(0).saturating_sub(begin)
+}
+
 /// One switch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
@@ -106,6 +113,12 @@ pub struct Record {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_stop_lasts_until_the_last_cpu_goes_on() {
+        let of = |call, end| CpuTrace { marks: [call, 10, 110, 300, 350, 1000, end] };
+        assert_eq!(stop(&[of(0, 1012), of(5, 1007), of(0, 1009)]), 1007);
+    }
 
     #[test]
     fn the_window_is_the_cpus_own_work() {

@@ -1,9 +1,9 @@
 //! Registers of a device that are taken away in guest mode: reads find ones, and what is written reaches no device.
 
 use super::{CpuError, switch};
-use crate::Phase;
 use crate::pins::{Held, Pin};
 use crate::switch::Refused;
+use crate::{Phase, trace};
 use alloc::vec::Vec;
 use core::fmt;
 use core::ops::Range;
@@ -73,8 +73,8 @@ impl AbsorbError {
     }
 }
 
-/// All CPUs make a hypercall about a range of device memory.
-fn ask(call: Call, span: &Range<u64>, deadline: Duration) -> Result<(), AbsorbError> {
+/// All CPUs make a hypercall about a range of device memory. Returns for how many ticks they stood still.
+fn ask(call: Call, span: &Range<u64>, deadline: Duration) -> Result<u64, AbsorbError> {
     let switch = switch().map_err(AbsorbError::Unavailable)?;
     // Nobody leaves guest mode meanwhile.
     let turn = switch.turn();
@@ -82,7 +82,8 @@ fn ask(call: Call, span: &Range<u64>, deadline: Duration) -> Result<(), AbsorbEr
         return Err(AbsorbError::Native);
     }
     switch.world().interposition.set(call, span);
-    turn.interpose(Instant::now().saturating_add(deadline)).map_err(AbsorbError::Refused)
+    let cpus = turn.interpose(Instant::now().saturating_add(deadline)).map_err(AbsorbError::Refused)?;
+    Ok(trace::stop(&cpus))
 }
 
 /// Registers that are away. The machine stays in guest mode until they are given back: by [`Absorbed::release`], or when this is dropped.
@@ -90,6 +91,7 @@ fn ask(call: Call, span: &Range<u64>, deadline: Duration) -> Result<(), AbsorbEr
 #[must_use = "they come back when this is dropped"]
 pub struct Absorbed {
     spans: Vec<Range<u64>>,
+    stop: u64,
     held: Option<Held<'static>>,
 }
 
@@ -99,23 +101,24 @@ pub struct Absorbed {
 /// # Errors
 /// See [`AbsorbError`]; [`Call::Absorb`] says what the VMM refuses.
 pub fn absorb(spans: &[Range<u64>], deadline: Duration) -> Result<Absorbed, AbsorbError> {
-    let mut absorbed = Absorbed { spans: Vec::with_capacity(spans.len()), held: Some(ABSORBED.hold()) };
+    let (held, none) = (Some(ABSORBED.hold()), Vec::with_capacity(spans.len()));
+    let mut absorbed = Absorbed { spans: none, stop: 0, held };
     for span in spans {
-        ask(Call::Absorb, span, deadline)?;
+        absorbed.stop = absorbed.stop.max(ask(Call::Absorb, span, deadline)?);
         absorbed.spans.push(span.clone());
     }
     Ok(absorbed)
 }
 
 impl Absorbed {
-    /// What is away, in physical addresses.
-    pub fn spans(&self) -> &[Range<u64>] {
-        &self.spans
-    }
-
     /// How many pages that are.
     pub fn pages(&self) -> u64 {
         self.spans.iter().map(|span| (span.end - span.start) / PAGE).sum()
+    }
+
+    /// How long no CPU ran the system for a range, in ticks, at most.
+    pub fn stop(&self) -> u64 {
+        self.stop
     }
 
     /// Gives them back.

@@ -3,7 +3,7 @@
 use super::{CpuError, switch};
 use crate::pins::{Held, Pin};
 use crate::switch::Refused;
-use crate::trace::{CpuTrace, Mark};
+use crate::trace::{self, CpuTrace};
 use crate::{Phase, World};
 use alloc::vec::Vec;
 use core::cell::RefCell;
@@ -147,9 +147,7 @@ pub struct Snapshot {
 impl Snapshot {
     /// How long no CPU ran the system, in ticks: from the call to the other CPUs until the last one went on.
     pub fn stop(&self) -> u64 {
-        let marks = |mark| self.cpus.iter().map(move |cpu| cpu.marks[mark as usize]);
-        let begin = marks(Mark::Call).find(|ticks| *ticks > 0).unwrap_or(0);
-        marks(Mark::End).max().unwrap_or(0).saturating_sub(begin)
+        trace::stop(&self.cpus)
     }
 
     /// What each CPU did when.
