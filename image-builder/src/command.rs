@@ -3,7 +3,8 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use crate::config::{Boot, CONTROL_MAC, Config, DiskModel, MachineType, Medium, Network, Nic};
+use crate::config::{Boot, CONTROL_MAC, Config, DiskModel, HotPlug, MachineType, Medium, Network, Nic};
+use crate::plug::{self, DRIVE, HUB, format};
 use crate::ports::{self, Granted};
 
 /// Where the machine's serial line goes, besides its log.
@@ -76,13 +77,16 @@ pub fn arguments(
         line.option("-device", format!("virtio-rng-{}", bus(config.machine)));
     }
     if let Some(disk) = &config.disk {
-        line.option("-drive", format!("if=none,id=disk0,format={},file={}", format(disk), escaped(disk)));
+        line.option("-drive", format!("if=none,id={DRIVE},format={},file={}", format(disk), escaped(disk)));
         let device = match config.disk_model {
             DiskModel::VirtioBlk => format!("virtio-blk-{}", bus(config.machine)),
             // QEMU wants a serial number.
             DiskModel::Nvme => "nvme,serial=disk0".into(),
         };
-        line.option("-device", format!("{device},drive=disk0"));
+        line.option("-device", format!("{device},id=blk0,drive={DRIVE}"));
+    }
+    if config.machine == MachineType::Q35 && config.hot_plug != HotPlug::Off {
+        root_ports(&mut line, config.hot_plug);
     }
     line.0.extend(config.qemu_args.iter().map(OsString::from));
     line.0
@@ -154,15 +158,16 @@ fn network(line: &mut Line, config: &Config, ports: &[Granted]) {
             let is_control = |port: &&Granted| config.control_nic && ports::CONTROL.contains(&port.guest);
             let (control, others): (Vec<_>, Vec<_>) = ports.iter().partition(is_control);
             line.option("-netdev", user_network("net0", "", &others));
-            line.option("-device", card(config, "net0"));
+            let end = if config.hot_plug == HotPlug::Off { "net0" } else { hub(line, "net0") };
+            line.option("-device", card(config, "nic0", end));
             if config.control_nic {
                 line.option("-netdev", user_network("net1", CONTROL_NET, &control));
-                line.option("-device", format!("{},mac={CONTROL_MAC}", card(config, "net1")));
+                line.option("-device", format!("{},mac={CONTROL_MAC}", card(config, "control0", "net1")));
             }
         }
         Network::Tap { interface } => {
             line.option("-netdev", format!("tap,id=net0,ifname={interface},script=no,downscript=no"));
-            line.option("-device", format!("{},mac={}", card(config, "net0"), mac(interface)));
+            line.option("-device", format!("{},mac={}", card(config, "nic0", "net0"), plug::mac(interface)));
         }
     }
 }
@@ -172,38 +177,39 @@ fn user_network(id: &str, options: &str, ports: &[&Granted]) -> String {
     format!("user,id={id}{options}{}", ports.iter().map(forward).collect::<String>())
 }
 
-fn card(config: &Config, network: &str) -> String {
-    // An empty ROM file keeps the firmware from loading network boot code that nobody needs.
-    match config.nic {
-        Nic::Virtio if config.machine == MachineType::Microvm => {
-            format!("virtio-net-device,netdev={network}")
-        }
-        Nic::Virtio => format!("virtio-net-pci,netdev={network},romfile="),
-        nic => format!("{nic},netdev={network},romfile="),
+/// Puts a hub between a network and its card, so that others can be plugged into it; the end for that card.
+fn hub(line: &mut Line, network: &str) -> &'static str {
+    line.option("-netdev", format!("hubport,id=hub,hubid={HUB},netdev={network}"));
+    line.option("-netdev", format!("hubport,id=nic0,hubid={HUB}"));
+    "nic0"
+}
+
+/// What q35 has to plug devices into. Their addresses leave those that devices are given by themselves as they are.
+fn root_ports(line: &mut Line, way: HotPlug) {
+    if way == HotPlug::Native {
+        line.option("-global", "ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off");
+    }
+    for number in plug::PORTS {
+        let (id, address) = (plug::port_id(number), plug::FIRST_PORT + number - 1);
+        let place = format!("id={id},bus=pcie.0,addr={address:#x},chassis={number},slot={number}");
+        line.option("-device", format!("pcie-root-port,{place}"));
     }
 }
 
-/// A locally administered address that differs between tap devices, which may share a bridge.
-fn mac(interface: &str) -> String {
-    // FNV-1a.
-    let hash = interface
-        .bytes()
-        .fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
-    let [a, b, c, _] = hash.to_le_bytes();
-    format!("52:54:00:{a:02x}:{b:02x}:{c:02x}")
+fn card(config: &Config, id: &str, network: &str) -> String {
+    // An empty ROM file keeps the firmware from loading network boot code that nobody needs.
+    match config.nic {
+        Nic::Virtio if config.machine == MachineType::Microvm => {
+            format!("virtio-net-device,id={id},netdev={network}")
+        }
+        Nic::Virtio => format!("virtio-net-pci,id={id},netdev={network},romfile="),
+        nic => format!("{nic},id={id},netdev={network},romfile="),
+    }
 }
 
 /// A path inside an option of QEMU, where a comma has to be doubled.
 fn escaped(path: &Path) -> String {
     path.to_string_lossy().replace(',', ",,")
-}
-
-/// The format of a disk image: qcow2 by its magic, everything else is raw.
-fn format(path: &Path) -> &'static str {
-    use std::io::Read;
-    let mut magic = [0; 4];
-    let read = std::fs::File::open(path).and_then(|mut file| file.read_exact(&mut magic));
-    if read.is_ok() && magic == *b"QFI\xfb" { "qcow2" } else { "raw" }
 }
 
 #[cfg(test)]
@@ -231,7 +237,7 @@ mod tests {
             "file,id=serial0,path=/s,,1 ",
             "-kernel /i -append log=debug ip=dhcp",
             "user,id=net0,hostfwd=tcp:127.0.0.1:1234-:6379",
-            "virtio-net-pci,netdev=net0",
+            "virtio-net-pci,id=nic0,netdev=net0",
             "-device virtio-rng-pci",
             "isa-debug-exit,iobase=0xf4,iosize=4",
         ] {
@@ -260,15 +266,44 @@ mod tests {
         assert_eq!(
             networks(true),
             format!(
-                "-netdev user,id=net0{kv} -device virtio-net-pci,netdev=net0,romfile= \
+                "-netdev user,id=net0{kv} -device virtio-net-pci,id=nic0,netdev=net0,romfile= \
                  -netdev user,id=net1,net=10.0.3.0/24{ssh}{metrics} \
-                 -device virtio-net-pci,netdev=net1,romfile=,mac=52:54:00:71:73:01"
+                 -device virtio-net-pci,id=control0,netdev=net1,romfile=,mac=52:54:00:71:73:01"
             )
         );
         assert_eq!(
             networks(false),
-            format!("-netdev user,id=net0{kv}{ssh}{metrics} -device virtio-net-pci,netdev=net0,romfile=")
+            format!(
+                "-netdev user,id=net0{kv}{ssh}{metrics} -device virtio-net-pci,id=nic0,netdev=net0,romfile="
+            )
         );
+    }
+
+    #[test]
+    fn ports_are_behind_everything_else_and_cards_on_a_hub() {
+        let of = |machine, hot_plug| line(&Config { machine, hot_plug, ..Config::default() });
+        let ports = (1..=4).map(|number| {
+            format!(
+                "-device pcie-root-port,id=port{number},bus=pcie.0,addr={:#x},chassis={number},slot={number}",
+                0xf + number
+            )
+        });
+        let ports = ports.collect::<Vec<_>>().join(" ");
+        let hub = "-netdev hubport,id=hub,hubid=0,netdev=net0 -netdev hubport,id=nic0,hubid=0 \
+                   -device virtio-net-pci,id=nic0,netdev=nic0,romfile=";
+        let native = "ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off";
+        for (machine, way, has_ports) in [
+            (MachineType::Q35, HotPlug::Acpi, true),
+            (MachineType::Q35, HotPlug::Native, true),
+            (MachineType::Pc, HotPlug::Acpi, false),
+        ] {
+            let line = of(machine, way);
+            assert!(line.contains(hub), "{line}");
+            assert_eq!(line.ends_with(&ports), has_ports, "{line}");
+            assert_eq!(line.contains(native), way == HotPlug::Native, "{line}");
+        }
+        let line = of(MachineType::Q35, HotPlug::Off);
+        assert!(!line.contains("hubport") && !line.contains("pcie-root-port"), "{line}");
     }
 
     #[test]
@@ -277,15 +312,15 @@ mod tests {
             Config { machine: MachineType::Microvm, disk: Some("/none".into()), ..Config::default() };
         let line = line(&config);
         assert!(!line.contains("-pci"), "{line}");
-        assert!(line.contains("virtio-blk-device,drive=disk0"), "{line}");
+        assert!(line.contains("virtio-blk-device,id=blk0,drive=disk0"), "{line}");
         assert!(line.contains("virtio-mmio.force-legacy=false"), "{line}");
     }
 
     #[test]
     fn a_disk_is_what_is_asked_for() {
         let disk = |disk_model| line(&Config { disk: Some("/none".into()), disk_model, ..Config::default() });
-        assert!(disk(DiskModel::default()).contains("-device virtio-blk-pci,drive=disk0"));
-        assert!(disk(DiskModel::Nvme).contains("-device nvme,serial=disk0,drive=disk0"));
+        assert!(disk(DiskModel::default()).contains("-device virtio-blk-pci,id=blk0,drive=disk0"));
+        assert!(disk(DiskModel::Nvme).contains("-device nvme,serial=disk0,id=blk0,drive=disk0"));
     }
 
     #[test]
@@ -295,7 +330,7 @@ mod tests {
         assert!(!line.contains("-kernel"), "{line}");
         assert!(line.contains("pflash,unit=1,format=raw,file=/vars"), "{line}");
         assert!(line.contains("usb-storage,bus=xhci.0,removable=on,drive=medium,bootindex=0"), "{line}");
-        assert!(line.contains("e1000,netdev=net0"), "{line}");
+        assert!(line.contains("e1000,id=nic0,netdev=net0"), "{line}");
     }
 
     #[test]
@@ -307,6 +342,5 @@ mod tests {
         };
         assert!(line(&tap("tap0")).contains("tap,id=net0,ifname=tap0,script=no,downscript=no"));
         assert!(line(&tap("tap0")).ends_with("-S"));
-        assert_ne!(mac("tap0"), mac("tap1"));
     }
 }

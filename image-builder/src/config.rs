@@ -4,11 +4,13 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
+
 macro_rules! choice {
     ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $text:literal),+ $(,)? }) => {
         $(#[$doc])*
-        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-        pub enum $name { $($(#[$variant_doc])* $variant),+ }
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+        pub enum $name { $($(#[$variant_doc])* #[serde(rename = $text)] $variant),+ }
 
         impl $name {
             /// All choices, as the command line spells them.
@@ -25,10 +27,12 @@ macro_rules! choice {
 
 mod emulator;
 mod memory;
+mod plug;
 
 pub use emulator::{Bochs, BochsError, Clock, CpuModel, Emulator, Vendor};
 pub use memory::Memory;
 pub(crate) use memory::binary_size;
+pub use plug::{HotPlug, Model};
 
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum ConfigError {
@@ -50,6 +54,10 @@ pub enum ConfigError {
         "microvm has neither a CD drive nor firmware that boots one: take --boot direct, or --machine q35 or pc"
     )]
     MicrovmBoot,
+    #[error("microvm has no PCI bus to plug devices into: leave --hot-plug out, or take --machine q35 or pc")]
+    MicrovmHotPlug,
+    #[error("the slots of a pc are told of by ACPI: take --hot-plug acpi, or --machine q35")]
+    NativeOnPc,
     #[error("a boot image needs firmware to boot it: take BIOS or UEFI")]
     ImageWithoutFirmware,
     #[error("--vendor and --cpu-model choose a CPU of Bochs: add --emulator bochs")]
@@ -126,7 +134,7 @@ choice! {
 }
 
 /// Where the network card's other end is.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Network {
     /// The emulator's user network; ports are forwarded from the loopback address.
     #[default]
@@ -159,7 +167,7 @@ impl FromStr for Forward {
     }
 }
 
-/// A machine to be emulated. `Default` is what `qs run` takes when nothing is said.
+/// A machine to be emulated. `Default` is what `qs run` takes when nothing is said, but for the ports to plug devices into.
 #[derive(Clone, Debug)]
 pub struct Config {
     pub emulator: Emulator,
@@ -173,6 +181,8 @@ pub struct Config {
     pub network: Network,
     /// A second network card like the first, on a user network of its own, for the operators alone.
     pub control_nic: bool,
+    /// Whether and how devices are plugged in while it runs.
+    pub hot_plug: HotPlug,
     /// A disk image, raw or qcow2.
     pub disk: Option<PathBuf>,
     /// What the disk is attached as.
@@ -201,6 +211,7 @@ impl Default for Config {
             nic: Nic::default(),
             network: Network::default(),
             control_nic: false,
+            hot_plug: HotPlug::default(),
             disk: None,
             disk_model: DiskModel::default(),
             forwards: Vec::new(),
@@ -225,6 +236,7 @@ impl Config {
         if let Emulator::Bochs(bochs) = &self.emulator {
             self.validate_for_bochs(bochs)?;
         }
+        self.hot_plug.validate(self.machine)?;
         if self.machine == MachineType::Microvm {
             if self.nic != Nic::Virtio {
                 return Err(ConfigError::MicrovmNic(self.nic));

@@ -42,6 +42,10 @@ impl DiskSize {
     pub const fn mebibytes(count: u64) -> Self {
         Self(count << 20)
     }
+
+    pub(crate) const fn bytes(self) -> u64 {
+        self.0
+    }
 }
 
 impl FromStr for DiskSize {

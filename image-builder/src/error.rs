@@ -1,7 +1,7 @@
 //! The library's errors under one roof, each with the exit code of `qs` that it stands for.
 
 use crate::{
-    bench, checkpoint, config, control, disk, elf, image, kernel, machine, qmp, state, tools, workspace,
+    bench, checkpoint, config, control, disk, elf, image, kernel, machine, plug, qmp, state, tools, workspace,
 };
 
 /// Exit codes of `qs`.
@@ -64,6 +64,8 @@ pub enum Error {
     #[error(transparent)]
     Machine(#[from] machine::MachineError),
     #[error(transparent)]
+    Plug(#[from] plug::PlugError),
+    #[error(transparent)]
     Qmp(#[from] qmp::QmpError),
     #[error(transparent)]
     State(#[from] state::StateError),
@@ -91,6 +93,8 @@ impl Error {
             }
             Error::Restore(error) => error.exit_code(),
             Error::State(state::StateError::BadName(_)) => ExitCode::Usage,
+            Error::Plug(error) if error.is_usage() => ExitCode::Usage,
+            Error::Plug(plug::PlugError::Stays { .. }) => ExitCode::Refused,
             Error::Control(error) if error.is_outcome_unknown() => ExitCode::Unknown,
             Error::Bench(error) if matches!(**error, bench::BenchError::Icount(_)) => ExitCode::Usage,
             Error::Tool(_) => ExitCode::Missing,

@@ -22,6 +22,7 @@
 //! | [`checkpoint`] | looks into checkpoints, checks and merges them |
 //! | [`config`], [`command`], [`bochs`] | what a machine consists of, and QEMU's command line or Bochs's configuration for it |
 //! | [`machine`] | a running machine: serial line, QMP, ports, end |
+//! | [`plug`](mod@plug) | plugs devices into a running machine, and takes them out |
 //! | [`control`] | operates a running machine: the key that it shares with us, commands |
 //! | [`trace`] | when each CPU did what in a switch |
 //! | [`bench`](mod@bench), [`figures`] | measures: suites, what the image `bench` says, the report |
@@ -43,6 +44,7 @@ pub mod figures;
 pub mod image;
 pub mod kernel;
 pub mod machine;
+pub mod plug;
 pub mod ports;
 mod process;
 pub mod program;
@@ -54,7 +56,8 @@ pub mod trace;
 pub mod workspace;
 
 pub use config::{
-    Accelerator, Boot, Config, DiskModel, Emulator, MachineType, Medium, Memory, Network, Nic, Vendor,
+    Accelerator, Boot, Config, DiskModel, Emulator, HotPlug, MachineType, Medium, Memory, Model, Network,
+    Nic, Vendor,
 };
 pub use error::{Error, ExitCode};
 pub use machine::{Builder, Machine};

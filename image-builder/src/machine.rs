@@ -23,9 +23,10 @@ use std::{fs, io, thread};
 use serde_json::Value;
 
 use crate::config::{Boot, Config, Emulator, Network};
+use crate::plug::{Leave, PlugError, Plugged, Port, Site, Wish};
 use crate::ports::Granted;
 use crate::process::{Identity, POLL};
-use crate::qmp::QmpError;
+use crate::qmp::{Qmp, QmpError};
 
 use control::Control;
 use echo::Echo;
@@ -257,6 +258,31 @@ impl Machine {
     pub fn qmp_event(&self, event: &str, device: &str, patience: Duration) -> Option<Value> {
         let is_it = |told: &Value| told["event"] == event && told["data"]["device"] == device;
         lock(&self.control).event(is_it, Instant::now() + patience)
+    }
+
+    /// Where devices are plugged in; none where that is impossible.
+    pub fn site(&self) -> Option<Site> {
+        Site::of(&self.config, &self.directory)
+    }
+
+    /// The ports, and what is in them.
+    pub fn hot_plug_ports(&self) -> Result<Vec<Port>, PlugError> {
+        self.at_site(|site, qmp| site.ports(qmp))
+    }
+
+    /// Plugs a device in while the machine runs.
+    pub fn plug(&self, wish: &Wish) -> Result<Plugged, PlugError> {
+        self.at_site(|site, qmp| site.plug(qmp, wish))
+    }
+
+    /// Takes a device out, and waits until it has left.
+    pub fn unplug(&self, device: &str, how: Leave, patience: Duration) -> Result<(), PlugError> {
+        self.at_site(|site, qmp| site.unplug(qmp, device, how, patience))
+    }
+
+    fn at_site<T>(&self, work: impl FnOnce(&Site, &mut Qmp) -> Result<T, PlugError>) -> Result<T, PlugError> {
+        let site = self.site().ok_or_else(|| PlugError::NoPci(self.name.clone()))?;
+        work(&site, lock(&self.control).qmp()?)
     }
 
     /// Whether the emulator still runs.

@@ -12,6 +12,7 @@ use std::{env, io, process};
 
 use serde::{Deserialize, Serialize};
 
+use crate::plug::Site;
 use crate::process::Identity;
 
 const STATE_FILE: &str = "state.json";
@@ -67,6 +68,9 @@ pub struct State {
     pub started: u64,
     /// False until QEMU runs.
     pub running: bool,
+    /// Where devices are plugged in; none where that is impossible.
+    #[serde(default)]
+    pub site: Option<Site>,
 }
 
 /// All machines of this user.
@@ -141,6 +145,7 @@ impl Registry {
             memory: String::new(),
             started: 0,
             running: false,
+            site: None,
         })?;
         Ok(claim)
     }

@@ -84,6 +84,9 @@ fn wrong_usage_is_2_and_says_why() {
         (&["run", "--tap", "tap0", "--control-nic"], "needs the user network"),
         (&["run", "--emulator", "bochs", "--control-nic"], "one network card"),
         (&["run", "--name", "a/b", "--elf", "/dev/null"], "machine name 'a/b'"),
+        (&["run", "--machine", "pc", "--hot-plug", "native"], "told of by ACPI"),
+        (&["run", "--emulator", "bochs", "--hot-plug", "acpi"], "in Bochs nothing is plugged in"),
+        (&["plug", "x", "rtl8139"], "virtio-net, e1000, e1000e, virtio-blk, nvme"),
         (&["stop", "../x"], "machine name '../x'"),
         (&["stop"], "NAME"),
         (&[], "Usage"),
@@ -97,7 +100,13 @@ fn wrong_usage_is_2_and_says_why() {
 #[test]
 fn what_is_not_there_is_1() {
     let user = User::new("nothing");
-    for words in [&["stop", "x"][..], &["logs", "x"], &["run", "--elf", "/nonexistent"]] {
+    for words in [
+        &["stop", "x"][..],
+        &["logs", "x"],
+        &["plug", "x"],
+        &["unplug", "x", "nic1"],
+        &["run", "--elf", "/nonexistent"],
+    ] {
         let (code, stdout, stderr) = user.run(words);
         assert_eq!((code, stdout.as_str()), (1, ""), "{words:?}: {stderr}");
         assert!(stderr.starts_with("qs: "), "{stderr}");
@@ -149,6 +158,61 @@ fn a_machine_in_the_background_is_listed_shown_and_stopped() {
     assert!(fs::read(format!("/proc/{}/cmdline", machine["pid"])).unwrap_or_default().is_empty());
     assert_eq!(user.run(&["stop", "one"]).0, 1);
     assert!(user.run(&["logs", "one"]).1.contains("boot: serving"), "the log outlives the machine");
+}
+
+#[test]
+fn devices_are_plugged_into_a_machine_by_name_and_taken_out() {
+    let user = User::new("plug");
+    let line = user.stub(&["--detach", "--name", "one"]);
+    assert_eq!(user.run(&words(&line)).0, 0);
+    let told = |words: &[&str], code| {
+        let (status, stdout, stderr) = user.run(words);
+        assert_eq!(status, code, "{words:?}: {stdout}{stderr}");
+        (stdout, stderr)
+    };
+    let (stdout, stderr) = told(&["plug", "one", "e1000e"], 0);
+    assert_eq!(stdout, "nic1: e1000e in port 1 (pci:0000:01:00.0)\n");
+    assert!(stderr.contains("qs ssh one device swap net0 --to next"), "{stderr}");
+    let (stdout, _) = told(&["plug", "one", "nvme", "--port", "3", "--size", "4M", "--json"], 0);
+    let disk: Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!((&disk["device"], &disk["model"], &disk["port"]), (&"blk1".into(), &"nvme".into(), &3.into()));
+    let (table, _) = told(&["plug", "one"], 0);
+    let rows: Vec<Vec<&str>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
+    let expected = [
+        &["PORT", "PLACE", "DEVICE", "MODEL"][..],
+        &["1", "pci:0000:01:00.0", "nic1", "e1000e"],
+        &["2", "pci:0000:02:00.0"],
+        &["3", "pci:0000:03:00.0", "blk1", "nvme"],
+        &["4", "pci:0000:04:00.0"],
+    ];
+    assert_eq!(rows, expected);
+
+    for (words, code, part) in [
+        (&["plug", "one", "nvme"][..], 1, "the machine has no disk to be as large as"),
+        (&["plug", "one", "e1000", "--port", "1"], 1, "port 1 is taken by nic1"),
+        (&["plug", "one", "e1000", "--port", "9"], 1, "there is no port 9"),
+        (&["plug", "one", "e1000", "--size", "4M"], 2, "--file and --size are for disks"),
+        (&["plug", "one", "nvme", "--tap", "tap1"], 2, "a disk is on no network"),
+        (&["plug", "one", "e1000", "--tap", "tap1"], 1, "leave --tap out"),
+        (&["unplug", "one", "nic0"], 1, "nic0 is built in"),
+        (&["unplug", "one", "nic7"], 1, "there is no device nic7 to take out (there are: nic1, blk1)"),
+        (&["unplug", "one", "nic1", "--timeout", "1"], 3, "nic1 is still there after 1 s"),
+    ] {
+        let (stdout, stderr) = told(words, code);
+        assert!(stdout.is_empty() && stderr.contains(part), "{words:?}: {stderr}");
+    }
+    for device in ["nic1", "blk1"] {
+        let (_, stderr) = told(&["unplug", "one", device, "--surprise"], 0);
+        assert!(stderr.contains(&format!("{device} has left machine 'one'")), "{stderr}");
+    }
+    assert!(!told(&["plug", "one"], 0).0.contains("nic"));
+
+    let line = user.stub(&["--detach", "--name", "two", "--hot-plug", "off"]);
+    assert_eq!(user.run(&words(&line)).0, 0);
+    assert!(told(&["plug", "two", "e1000"], 1).1.contains("started with --hot-plug off"));
+    let line = user.stub(&["--detach", "--name", "three", "--machine", "microvm"]);
+    assert_eq!(user.run(&words(&line)).0, 0);
+    assert!(told(&["plug", "three", "e1000"], 1).1.contains("that takes q35 or pc in QEMU"));
 }
 
 #[test]

@@ -2,9 +2,12 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
-use image_builder::MachineType;
-use serde_json::{Value, json};
+use image_builder::machine::Builder;
+use image_builder::plug::{Leave, Plugged, Wish};
+use image_builder::{HotPlug, MachineType, Model};
+use serde_json::Value;
 use tests::guest::{self, Guest, PATIENCE, wait_until};
 use tests::operator::Operator;
 use tests::store::Client;
@@ -21,79 +24,45 @@ enum Way {
 }
 
 const WAYS: [Way; 3] = [Way::Pc, Way::Acpi, Way::Native];
-const MODELS: [&str; 2] = ["virtio-net-pci", "e1000e"];
-/// Where the first of the root ports is.
-const PORT: u32 = 0x10;
+const MODELS: [Model; 2] = [Model::VirtioNet, Model::E1000e];
 
 impl Way {
-    fn start(self, cpus: u32) -> Plugged {
-        let mut builder = guest::machine().cpus(cpus).append("log=debug");
-        if self == Self::Pc {
-            builder = builder.machine(MachineType::Pc);
-        } else {
-            for port in 0..2 {
-                let device = format!(
-                    "pcie-root-port,id=port{port},bus=pcie.0,addr={:#x},chassis={port},slot={port}",
-                    PORT + port
-                );
-                builder = builder.qemu_arg("-device").qemu_arg(&device);
-            }
+    fn of(self, builder: Builder) -> Builder {
+        match self {
+            Self::Pc => builder.machine(MachineType::Pc).hot_plug(HotPlug::Acpi),
+            Self::Acpi => builder.hot_plug(HotPlug::Acpi),
+            Self::Native => builder.hot_plug(HotPlug::Native),
         }
-        if self == Self::Native {
-            let off = "ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off";
-            builder = builder.qemu_arg("-global").qemu_arg(off);
-        }
-        let guest = Guest::serving(builder);
+    }
+
+    fn start(self, cpus: u32) -> Rig {
+        let guest = Guest::serving(self.of(guest::machine().cpus(cpus).append("log=debug")));
         guest.wait_for_line("hot-plug: ", PATIENCE).unwrap();
         let operator = Operator::of(&guest);
-        Plugged { way: self, guest, operator }
+        Rig { guest, operator }
     }
 }
 
 /// A machine, and what is plugged into it.
-struct Plugged {
-    way: Way,
+struct Rig {
     operator: Operator,
     guest: Guest,
 }
 
-impl Plugged {
-    fn monitor(&self, line: &str) -> String {
-        let answer = self.guest.qmp("human-monitor-command", json!({ "command-line": line })).unwrap();
-        answer.as_str().unwrap().to_owned()
-    }
-
-    /// What a port reads as: a byte, half a word or a word (`b`, `h`, `w`).
-    fn input(&self, size: char, port: u32) -> u32 {
-        let said = self.monitor(&format!("i/{size}x {port:#x}"));
-        let value = said.rsplit("0x").next().unwrap().trim();
-        u32::from_str_radix(value, 16).unwrap_or_else(|error| panic!("{error}: {said}"))
-    }
-
-    fn output(&self, size: char, port: u32, value: u32) {
-        self.monitor(&format!("o/{size} {port:#x} {value:#x}"));
-    }
-
+impl Rig {
     /// Plugs a card in.
-    fn plug(&self, model: &str, id: &str) {
-        self.guest.qmp("netdev_add", json!({ "type": "user", "id": id })).unwrap();
-        let mut device = json!({ "driver": model, "id": id, "netdev": id, "romfile": "" });
-        if self.way != Way::Pc {
-            device["bus"] = "port0".into();
-        }
-        self.guest.qmp("device_add", device).unwrap();
-    }
-
-    fn is_deleted(&self, id: &str) {
-        let event = self.guest.qmp_event("DEVICE_DELETED", id, PATIENCE);
-        assert!(event.is_some(), "{id} is still plugged in");
-        self.guest.qmp("netdev_del", json!({ "id": id })).unwrap();
+    fn plug(&self, model: Model) -> Plugged {
+        self.guest.plug(&Wish::of(model)).unwrap()
     }
 
     /// Asks for it to leave, and waits until it has.
-    fn unplug(&self, id: &str) {
-        self.guest.qmp("device_del", json!({ "id": id })).unwrap();
-        self.is_deleted(id);
+    fn unplug(&self, device: &str) {
+        self.guest.unplug(device, Leave::Asked, PATIENCE).unwrap();
+    }
+
+    /// Takes it out without asking anybody.
+    fn pull(&self, device: &str) {
+        self.guest.unplug(device, Leave::Surprise, PATIENCE).unwrap();
     }
 
     fn list(&self) -> Value {
@@ -112,18 +81,17 @@ impl Plugged {
             .collect()
     }
 
-    /// Waits for one that is idle, in a port that is taken.
-    fn arrived(&self, driver: &str) -> Value {
+    /// Waits for what was plugged in to be idle, in a port that is taken.
+    fn arrived(&self, plugged: &Plugged) -> Value {
         wait_until("a device to be there", || self.idle().len() == 1);
         let device = self.idle().remove(0);
+        let driver = plugged.model.driver();
         assert!(driver.starts_with(device["driver"].as_str().unwrap()), "{device}");
-        let place = device["place"].as_str().unwrap();
+        let place = plugged.place.as_deref().unwrap();
+        assert_eq!(device["place"], place);
         let list = self.list();
-        let port = list["ports"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .find(|port| place.starts_with(port["place"].as_str().unwrap()));
+        let ports = list["ports"].as_array().unwrap();
+        let port = ports.iter().find(|port| place.starts_with(port["place"].as_str().unwrap()));
         let port = port.unwrap_or_else(|| panic!("{list}"));
         assert!(port["is_free"] == false && port["devices"][0] == device["name"], "{list}");
         device
@@ -131,38 +99,6 @@ impl Plugged {
 
     fn left(&self) {
         wait_until("the device to be gone", || self.idle().is_empty());
-    }
-
-    /// Takes it out without asking anybody.
-    fn pull(&self, place: &str) {
-        let slot: u32 = u32::from_str_radix(&place["pci:0000:00:".len()..][..2], 16).unwrap();
-        match self.way {
-            Way::Pc => {
-                self.output('w', 0xae10, 0);
-                self.output('w', 0xae08, 1 << slot);
-            }
-            Way::Acpi => {
-                for selector in 0..2 {
-                    self.output('w', 0xcd0, selector);
-                    self.output('w', 0xcc8, 1);
-                }
-            }
-            Way::Native => {
-                let select = |register: u32| self.output('w', 0xcf8, 1 << 31 | PORT << 11 | register & 0xfc);
-                let byte = |register: u32| {
-                    select(register);
-                    self.input('b', 0xcfc + register % 4)
-                };
-                let mut capability = byte(0x34);
-                while byte(capability) != 0x10 {
-                    capability = byte(capability + 1);
-                }
-                let control = capability + 0x18;
-                select(control);
-                let port = 0xcfc + control % 4;
-                self.output('h', port, self.input('h', port) | 0x700);
-            }
-        }
     }
 
     fn free(&self) -> u64 {
@@ -185,9 +121,9 @@ fn come_and_go(way: Way, cpus: u32, rounds: usize) {
     let mut first = None;
     for round in 0..rounds {
         for model in MODELS {
-            machine.plug(model, "hot");
-            machine.arrived(model);
-            machine.unplug("hot");
+            let plugged = machine.plug(model);
+            machine.arrived(&plugged);
+            machine.unplug(&plugged.device);
             machine.left();
         }
         if round == 0 {
@@ -229,10 +165,9 @@ fn a_card_that_is_pulled_out_is_noticed_and_another_one_arrives() {
     for way in WAYS {
         let machine = way.start(1);
         for model in MODELS {
-            machine.plug(model, "hot");
-            let device = machine.arrived(model);
-            machine.pull(device["place"].as_str().unwrap());
-            machine.is_deleted("hot");
+            let plugged = machine.plug(model);
+            let device = machine.arrived(&plugged);
+            machine.pull(&plugged.device);
             machine.left();
             let name = device["name"].as_str().unwrap();
             assert!(machine.said(&format!("{name} at {} is gone", device["place"].as_str().unwrap())));
@@ -240,9 +175,9 @@ fn a_card_that_is_pulled_out_is_noticed_and_another_one_arrives() {
             machine.operator.toggle();
         }
         assert_eq!(machine.operator.toggle()["mode"], "guest");
-        machine.plug(MODELS[0], "hot");
-        machine.arrived(MODELS[0]);
-        machine.unplug("hot");
+        let plugged = machine.plug(MODELS[0]);
+        machine.arrived(&plugged);
+        machine.unplug(&plugged.device);
         machine.guest.assert_well();
     }
 }
@@ -250,10 +185,8 @@ fn a_card_that_is_pulled_out_is_noticed_and_another_one_arrives() {
 #[test]
 fn what_a_network_has_does_not_leave() {
     let machine = Way::Pc.start(2);
-    let anonymous = machine.guest.qmp("qom-list", json!({ "path": "/machine/peripheral-anon" })).unwrap();
-    let card = anonymous.as_array().unwrap().iter().find(|device| device["type"] == "child<virtio-net-pci>");
-    let path = format!("/machine/peripheral-anon/{}", card.unwrap()["name"].as_str().unwrap());
-    machine.guest.qmp("device_del", json!({ "id": path })).unwrap();
+    let error = machine.guest.unplug("nic0", Leave::Asked, Duration::from_secs(2)).unwrap_err();
+    assert!(error.to_string().starts_with("nic0 is still there"), "{error}");
     wait_until("the refusal", || machine.said("refused to let go: main network has net0"));
     machine.guest.assert_well();
     // Whoever pulls it out all the same has the network wait for another.
@@ -264,12 +197,11 @@ fn what_a_network_has_does_not_leave() {
             .unwrap();
     let mut client = Client::of(machine.guest.connect("kv"));
     assert_eq!(client.ask("SET card first").unwrap(), "+OK");
-    machine.pull(place);
+    machine.pull("nic0");
     machine.guest.wait_for_line(&format!("net0 at {place} is gone, main network had it"), PATIENCE).unwrap();
     // Asked while there is no card.
     client.send("GET card").unwrap();
-    let device = json!({ "driver": "e1000e", "id": "next", "netdev": "net0", "romfile": "" });
-    machine.guest.qmp("device_add", device).unwrap();
+    machine.plug(Model::E1000e);
     machine.guest.wait_for_line("the main network goes on with net1", PATIENCE).unwrap();
     assert_eq!([client.line().unwrap(), client.line().unwrap()], ["$5", "first"]);
     assert_eq!(client.ask("APPEND card s").unwrap(), ":6");

@@ -1,7 +1,7 @@
 //! `cargo qs` as a user runs it, with real machines. What needs no kernel is tested in `image-builder`.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
@@ -11,6 +11,7 @@ use checkpoint::{FrameKind, Key, Sink};
 use drivers_api::fake::FakeDisk;
 use serde_json::Value;
 use tests::guest::{self, PATIENCE, wait_until};
+use tests::store::Client;
 use tests::{checkpoints, program, slots};
 
 /// A user with a state directory of his own; whatever runs when he leaves is stopped.
@@ -148,6 +149,65 @@ fn a_machine_changes_its_mode_by_command() {
     user.run(&["kv,faults", "--name", "two", "--qemu-arg=-cpu", "--qemu-arg=max,-npt"]);
     let (code, stdout, stderr) = user.qs(&["mode", "guest", "two"]);
     assert!(code == 3 && stdout.is_empty() && stderr.contains("nested paging"), "{code} {stdout}{stderr}");
+}
+
+/// A connection goes on over a card that is plugged in, another one, and the first again.
+#[test]
+fn a_card_is_plugged_in_serves_and_is_taken_out() {
+    guest::image("kv");
+    let _slot = slots::take(1);
+    let user = User::new("plug");
+    let machine = user.run(&["kv", "--name", "one"]);
+    let address = format!("127.0.0.1:{}", machine["ports"]["kv"]);
+    let stream = TcpStream::connect(&address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut client = Client::of(stream);
+    assert_eq!(client.ask("SET card nic0").unwrap(), "+OK");
+    let told = |words: &[&str], code| {
+        let (status, stdout, stderr) = user.qs(words);
+        assert_eq!(status, code, "{words:?}: {stdout}{stderr}");
+        (stdout, stderr)
+    };
+    let plug = |words: &[&str]| -> Value {
+        serde_json::from_str(&told(&[&["plug", "one"], words, &["--json"]].concat(), 0).0).unwrap()
+    };
+    let devices = || {
+        let (list, _) = told(&["ssh", "one", "device", "list", "--json"], 0);
+        let list: Value = serde_json::from_str(&list).unwrap();
+        list["devices"].as_array().unwrap().clone()
+    };
+    // The name that a device has inside.
+    let inside = |plugged: &Value| {
+        wait_until("the device to be there", || devices().iter().any(|it| it["place"] == plugged["place"]));
+        let device = devices().into_iter().find(|device| device["place"] == plugged["place"]).unwrap();
+        assert_eq!(device["state"], "idle");
+        device["name"].as_str().unwrap().to_owned()
+    };
+    let mut serving = "net0".to_owned();
+    let mut last: Option<Value> = None;
+    for model in ["e1000e", "virtio-net", "e1000"] {
+        let plugged = plug(&[model]);
+        let next = inside(&plugged);
+        told(&["ssh", "one", "device", "swap", &serving, "--to", plugged["place"].as_str().unwrap()], 0);
+        assert_eq!(client.ask("APPEND card !").unwrap()[..1], *":");
+        if let Some(last) = last {
+            told(&["unplug", "one", last["device"].as_str().unwrap()], 0);
+        }
+        (serving, last) = (next, Some(plugged));
+    }
+    assert_eq!(client.bulk("GET card").unwrap().unwrap(), "nic0!!!");
+    // What serves does not leave; and what does not serve any more is asked only once.
+    let device = last.unwrap()["device"].as_str().unwrap().to_owned();
+    let (_, error) = told(&["unplug", "one", &device, "--timeout", "2"], 3);
+    assert!(error.contains("still there after 2 s") && error.contains("device swap"), "{error}");
+    told(&["ssh", "one", "device", "swap", &serving, "--to", "net0"], 0);
+    told(&["unplug", "one", &device], 0);
+    let disk = plug(&["virtio-blk", "--size", "8M"]);
+    inside(&disk);
+    told(&["unplug", "one", disk["device"].as_str().unwrap()], 0);
+    let ports = plug(&[]);
+    assert!(ports.as_array().unwrap().iter().all(|port| port["device"].is_null()), "{ports}");
+    assert_eq!(client.ask("APPEND card !").unwrap(), ":8");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Accelerator, Boot, Config, ConfigError, MachineType, Medium, Memory, Nic};
+use super::{Accelerator, Boot, Config, ConfigError, HotPlug, MachineType, Medium, Memory, Nic};
 
 /// What emulates the machine.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -133,6 +133,8 @@ pub enum BochsError {
     Cards(usize),
     #[error("in Bochs a machine has one card on the user network: leave --control-nic out")]
     ControlNic,
+    #[error("in Bochs nothing is plugged in while the machine runs: leave --hot-plug out")]
+    HotPlug,
     #[error("Bochs has neither virtio disks nor NVMe")]
     Disk,
     #[error("Bochs counts instructions in any case: leave --icount out")]
@@ -205,6 +207,8 @@ impl Config {
             BochsError::Cards(bochs.taps.len() + 1)
         } else if self.control_nic {
             BochsError::ControlNic
+        } else if self.hot_plug != HotPlug::Off {
+            BochsError::HotPlug
         } else if self.disk.is_some() {
             BochsError::Disk
         } else if self.icount {
@@ -255,6 +259,7 @@ mod tests {
                 BochsError::Cards(5),
             ),
             (Config { control_nic: true, ..machine() }, BochsError::ControlNic),
+            (Config { hot_plug: HotPlug::Acpi, ..machine() }, BochsError::HotPlug),
             (Config { disk: Some("disk".into()), ..machine() }, BochsError::Disk),
             (Config { icount: true, ..machine() }, BochsError::Icount),
             (

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use crate::command::Console;
 use crate::config::{
-    Accelerator, Bochs, Boot, Config, DiskModel, Emulator, Forward, MachineType, Medium, Memory, Network,
-    Nic, Vendor,
+    Accelerator, Bochs, Boot, Clock, Config, DiskModel, Emulator, Forward, HotPlug, MachineType, Medium,
+    Memory, Network, Nic, Vendor,
 };
 use crate::process::Lifetime;
 
@@ -132,6 +132,12 @@ impl Builder {
     /// be told of it when it is built.
     pub fn control_nic(mut self) -> Self {
         self.config.control_nic = true;
+        self
+    }
+
+    /// Lets devices be plugged in while it runs: see [`Machine::plug`](super::Machine::plug).
+    pub fn hot_plug(mut self, way: HotPlug) -> Self {
+        self.config.hot_plug = way;
         self
     }
 

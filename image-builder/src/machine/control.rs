@@ -20,18 +20,20 @@ pub(super) enum Control {
 }
 
 impl Control {
-    pub(super) fn execute(&mut self, command: &str, arguments: Value) -> Result<Value, QmpError> {
+    /// The line to QEMU.
+    pub(super) fn qmp(&mut self) -> Result<&mut Qmp, QmpError> {
         match self {
-            Self::Qmp(qmp) => qmp.execute(command, arguments),
+            Self::Qmp(qmp) => Ok(qmp),
             Self::BochsLog(_) => Err(QmpError::Absent),
         }
     }
 
+    pub(super) fn execute(&mut self, command: &str, arguments: Value) -> Result<Value, QmpError> {
+        self.qmp()?.execute(command, arguments)
+    }
+
     pub(super) fn event(&mut self, is_it: impl Fn(&Value) -> bool, deadline: Instant) -> Option<Value> {
-        match self {
-            Self::Qmp(qmp) => qmp.event(is_it, deadline),
-            Self::BochsLog(_) => None,
-        }
+        self.qmp().ok()?.event(is_it, deadline)
     }
 
     /// The emulator has ended: its last QMP event or its log says why.

@@ -13,6 +13,7 @@ mod doctor;
 mod machines;
 mod mode;
 mod output;
+mod plug;
 mod run;
 mod ssh;
 mod trace;
@@ -51,6 +52,8 @@ fn execute(command: Command) -> ExitCode {
         Command::Logs { name, follow } => machines::logs(&name, follow),
         Command::Ssh(options) => ssh::ssh(&options),
         Command::Mode(options) => mode::mode(&options),
+        Command::Plug(options) => plug::plug(&options),
+        Command::Unplug(options) => plug::unplug(&options),
         Command::Bench(options) => bench::bench(&options),
         Command::Doctor { install, output } => doctor::doctor(install, output),
     };

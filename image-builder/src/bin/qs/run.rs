@@ -232,5 +232,6 @@ fn state(machine: &Machine, app: &str) -> State {
         memory: machine.config().memory.to_string(),
         started: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |age| age.as_secs()),
         running: true,
+        site: machine.site(),
     }
 }
