@@ -71,6 +71,7 @@ pub fn arguments(
     line.option("-device", "isa-debug-exit,iobase=0xf4,iosize=4");
 
     boot(&mut line, config, files);
+    root_ports(&mut line, config);
     network(&mut line, config, ports);
     // Random bytes come at moments of the host's: where instructions are counted, no two runs would be equal.
     if !config.icount {
@@ -83,10 +84,8 @@ pub fn arguments(
             // QEMU wants a serial number.
             DiskModel::Nvme => "nvme,serial=disk0".into(),
         };
-        line.option("-device", format!("{device},id=blk0,drive={DRIVE}"));
-    }
-    if config.machine == MachineType::Q35 && config.hot_plug != HotPlug::Off {
-        root_ports(&mut line, config.hot_plug);
+        let place = place(config, plug::DISKS);
+        line.option("-device", format!("{device},id=blk0,drive={DRIVE}{place}"));
     }
     line.0.extend(config.qemu_args.iter().map(OsString::from));
     line.0
@@ -159,7 +158,7 @@ fn network(line: &mut Line, config: &Config, ports: &[Granted]) {
             let (control, others): (Vec<_>, Vec<_>) = ports.iter().partition(is_control);
             line.option("-netdev", user_network("net0", "", &others));
             let end = if config.hot_plug == HotPlug::Off { "net0" } else { hub(line, "net0") };
-            line.option("-device", card(config, "nic0", end));
+            line.option("-device", card(config, "nic0", end) + &place(config, plug::CARDS));
             if config.control_nic {
                 line.option("-netdev", user_network("net1", CONTROL_NET, &control));
                 line.option("-device", format!("{},mac={CONTROL_MAC}", card(config, "control0", "net1")));
@@ -167,7 +166,8 @@ fn network(line: &mut Line, config: &Config, ports: &[Granted]) {
         }
         Network::Tap { interface } => {
             line.option("-netdev", format!("tap,id=net0,ifname={interface},script=no,downscript=no"));
-            line.option("-device", format!("{},mac={}", card(config, "nic0", "net0"), plug::mac(interface)));
+            let (card, place) = (card(config, "nic0", "net0"), place(config, plug::CARDS));
+            line.option("-device", format!("{card},mac={}{place}", plug::mac(interface)));
         }
     }
 }
@@ -184,16 +184,30 @@ fn hub(line: &mut Line, network: &str) -> &'static str {
     "nic0"
 }
 
+/// Whether what can leave has to be in a port: nothing leaves the root bus of q35.
+fn has_ports(config: &Config) -> bool {
+    config.machine == MachineType::Q35 && config.hot_plug != HotPlug::Off
+}
+
 /// What q35 has to plug devices into. Their addresses leave those that devices are given by themselves as they are.
-fn root_ports(line: &mut Line, way: HotPlug) {
-    if way == HotPlug::Native {
+fn root_ports(line: &mut Line, config: &Config) {
+    if !has_ports(config) {
+        return;
+    }
+    if config.hot_plug == HotPlug::Native {
         line.option("-global", "ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off");
     }
-    for number in plug::PORTS {
+    let last = if config.disk.is_some() { plug::DISKS } else { plug::CARDS };
+    for number in 1..=last {
         let (id, address) = (plug::port_id(number), plug::FIRST_PORT + number - 1);
         let place = format!("id={id},bus=pcie.0,addr={address:#x},chassis={number},slot={number}");
         line.option("-device", format!("pcie-root-port,{place}"));
     }
+}
+
+/// The end of a device's option that puts it into a port, if it can leave there alone.
+fn place(config: &Config, port: u8) -> String {
+    if has_ports(config) { format!(",bus={}", plug::port_id(port)) } else { String::new() }
 }
 
 fn card(config: &Config, id: &str, network: &str) -> String {
@@ -280,9 +294,11 @@ mod tests {
     }
 
     #[test]
-    fn ports_are_behind_everything_else_and_cards_on_a_hub() {
-        let of = |machine, hot_plug| line(&Config { machine, hot_plug, ..Config::default() });
-        let ports = (1..=4).map(|number| {
+    fn what_can_leave_is_in_ports_and_cards_are_on_a_hub() {
+        let of = |machine, hot_plug| {
+            line(&Config { machine, hot_plug, disk: Some("/none".into()), ..Config::default() })
+        };
+        let ports = (1..=6).map(|number| {
             format!(
                 "-device pcie-root-port,id=port{number},bus=pcie.0,addr={:#x},chassis={number},slot={number}",
                 0xf + number
@@ -299,11 +315,15 @@ mod tests {
         ] {
             let line = of(machine, way);
             assert!(line.contains(hub), "{line}");
-            assert_eq!(line.ends_with(&ports), has_ports, "{line}");
+            for part in [&ports, "romfile=,bus=port5", "id=blk0,drive=disk0,bus=port6"] {
+                assert_eq!(line.contains(part), has_ports, "{part} in {line}");
+            }
             assert_eq!(line.contains(native), way == HotPlug::Native, "{line}");
         }
         let line = of(MachineType::Q35, HotPlug::Off);
-        assert!(!line.contains("hubport") && !line.contains("pcie-root-port"), "{line}");
+        assert!(!line.contains("hubport") && !line.contains("port1"), "{line}");
+        let line = self::line(&Config { hot_plug: HotPlug::Acpi, ..Config::default() });
+        assert!(line.contains("id=port5") && !line.contains("port6"), "{line}");
     }
 
     #[test]

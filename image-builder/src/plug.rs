@@ -12,8 +12,8 @@ mod tests;
 
 pub use error::PlugError;
 pub(crate) use image::format;
-pub(crate) use ports::{FIRST_PORT, port_id};
-pub use ports::{PORTS, Port};
+pub use ports::Port;
+pub(crate) use ports::{CARDS, DISKS, FIRST_PORT, port_id};
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};

@@ -184,6 +184,7 @@ fn devices_are_plugged_into_a_machine_by_name_and_taken_out() {
         &["2", "pci:0000:02:00.0"],
         &["3", "pci:0000:03:00.0", "blk1", "nvme"],
         &["4", "pci:0000:04:00.0"],
+        &["5", "pci:0000:05:00.0", "nic0", "virtio-net"],
     ];
     assert_eq!(rows, expected);
 
@@ -194,8 +195,7 @@ fn devices_are_plugged_into_a_machine_by_name_and_taken_out() {
         (&["plug", "one", "e1000", "--size", "4M"], 2, "--file and --size are for disks"),
         (&["plug", "one", "nvme", "--tap", "tap1"], 2, "a disk is on no network"),
         (&["plug", "one", "e1000", "--tap", "tap1"], 1, "leave --tap out"),
-        (&["unplug", "one", "nic0"], 1, "nic0 is built in"),
-        (&["unplug", "one", "nic7"], 1, "there is no device nic7 to take out (there are: nic1, blk1)"),
+        (&["unplug", "one", "nic7"], 1, "there is no device nic7 to take out (there are: nic1, blk1, nic0)"),
         (&["unplug", "one", "nic1", "--timeout", "1"], 3, "nic1 is still there after 1 s"),
     ] {
         let (stdout, stderr) = told(words, code);
@@ -205,7 +205,7 @@ fn devices_are_plugged_into_a_machine_by_name_and_taken_out() {
         let (_, stderr) = told(&["unplug", "one", device, "--surprise"], 0);
         assert!(stderr.contains(&format!("{device} has left machine 'one'")), "{stderr}");
     }
-    assert!(!told(&["plug", "one"], 0).0.contains("nic"));
+    assert!(!told(&["plug", "one"], 0).0.contains("nic1"));
 
     let line = user.stub(&["--detach", "--name", "two", "--hot-plug", "off"]);
     assert_eq!(user.run(&words(&line)).0, 0);

@@ -15,6 +15,7 @@
 //! | [`namespace`] | a network namespace of one's own, with tap devices |
 //! | [`noise`] | reproducible random bytes, and mutations of valid input |
 //! | [`plugs`] | what devices are plugged into, and pulled out of |
+//! | [`rig`] | machines whose devices are changed while they run |
 //! | [`schema`] | JSON schemas |
 //! | [`slots`] | how many machines run at a time |
 //! | [`stamps`] | pages that all CPUs stamp in step, in checkpoints |
@@ -30,6 +31,7 @@ pub mod operator;
 pub mod peer;
 pub mod plugs;
 pub mod remote;
+pub mod rig;
 pub mod schema;
 pub mod slots;
 pub mod stamps;

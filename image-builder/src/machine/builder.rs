@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use crate::command::Console;
 use crate::config::{
-    Accelerator, Bochs, Boot, Clock, Config, DiskModel, Emulator, Forward, HotPlug, MachineType, Medium,
-    Memory, Network, Nic, Vendor,
+    Accelerator, Bochs, Boot, Config, DiskModel, Emulator, Forward, HotPlug, MachineType, Medium, Memory,
+    Network, Nic, Vendor,
 };
 use crate::process::Lifetime;
 

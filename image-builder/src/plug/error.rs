@@ -22,7 +22,7 @@ pub enum PlugError {
     NoFreePort,
     #[error("there is no device {device} to take out{}", others(.present))]
     UnknownDevice { device: String, present: Vec<String> },
-    #[error("{0} is built in: what was there at boot can leave a pc, but not the root bus of q35")]
+    #[error("{0} is built in: nothing leaves the root bus of q35")]
     BuiltIn(String),
     #[error(
         "{device} is still there after {} s: the machine has it in use. Give its work to another device first \

@@ -9,8 +9,11 @@ use super::PlugError;
 use crate::config::{MachineType, Model};
 use crate::qmp::Qmp;
 
-/// The ports of q35.
-pub const PORTS: RangeInclusive<u8> = 1..=4;
+/// The ports of q35: four that are free at boot, and those of what is there at boot.
+const PORTS: RangeInclusive<u8> = 1..=DISKS;
+/// The port of the network card that is there at boot, and of the disk, if there is one.
+pub(crate) const CARDS: u8 = 5;
+pub(crate) const DISKS: u8 = 6;
 /// Where the first of them is on the root bus.
 pub(crate) const FIRST_PORT: u8 = 0x10;
 /// The slots of a pc's bus that could be free; its bridge to memory has the first.

@@ -10,7 +10,7 @@ fn q35() -> Value {
     let card = json!([{ "bus": 2, "slot": 0, "function": 0, "qdev_id": "nic1" }]);
     json!([{ "bus": 0, "devices": [
         { "bus": 0, "slot": 0, "function": 0, "qdev_id": "" },
-        { "bus": 0, "slot": 1, "function": 0, "qdev_id": "nic0" },
+        { "bus": 0, "slot": 1, "function": 0, "qdev_id": "control0" },
         port(1, json!([])), port(2, card), port(3, json!([])), port(4, json!([])),
     ] }])
 }
@@ -34,8 +34,8 @@ fn ports_of_q35() {
     assert_eq!(refusal(Some(5)), "there is no port 5: the machine has 1, 2, 3, 4");
     assert_eq!((rack.unused("nic"), rack.unused("blk")), ("nic2".to_owned(), "blk1".to_owned()));
     assert_eq!(rack.port_of("nic1").map(|port| port.number), Some(2));
-    assert!(rack.port_of("nic0").is_none());
-    assert!(rack.not_in_a_port("nic0").to_string().starts_with("nic0 is built in"));
+    assert!(rack.port_of("control0").is_none());
+    assert!(rack.not_in_a_port("control0").to_string().starts_with("control0 is built in"));
     for unknown in ["nic7", "port1"] {
         let told = rack.not_in_a_port(unknown).to_string();
         assert_eq!(told, format!("there is no device {unknown} to take out (there are: nic1)"));
