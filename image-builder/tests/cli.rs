@@ -82,7 +82,7 @@ fn wrong_usage_is_2_and_says_why() {
         (&["run", "--memory", "47M"], "below the 48 MiB"),
         (&["run", "--tap", "tap0", "--forward", "7:0"], "needs the user network"),
         (&["run", "--tap", "tap0", "--control-nic"], "needs the user network"),
-        (&["run", "--emulator", "bochs", "--control-nic"], "one network card"),
+        (&["run", "--emulator", "bochs", "--control-nic"], "one card on the user network"),
         (&["run", "--name", "a/b", "--elf", "/dev/null"], "machine name 'a/b'"),
         (&["run", "--machine", "pc", "--hot-plug", "native"], "told of by ACPI"),
         (&["run", "--emulator", "bochs", "--hot-plug", "acpi"], "in Bochs nothing is plugged in"),
