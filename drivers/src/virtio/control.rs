@@ -20,8 +20,8 @@ const OK: u8 = 0;
 /// A command, and then the byte for its answer.
 const COMMAND: usize = 8;
 
-/// How long the device may take.
-const PATIENCE: Duration = Duration::from_millis(100);
+/// How long the device may take. An emulator carries commands out when its host gives it the time.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The queue, polled.
 pub(super) struct Control {

@@ -4,6 +4,8 @@ extern crate std;
 use super::{Queue, Transport, status};
 use crate::fake::{assert_pooled, put, word};
 use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
 use std::vec;
 use std::vec::Vec;
 
@@ -32,6 +34,8 @@ pub struct State {
     pub resets: usize,
     /// Answers commands of the control queue with this, once it has noted them.
     pub obeys: Option<u8>,
+    /// How long it takes to.
+    pub hesitates: Duration,
     pub commands: Vec<Vec<u8>>,
 }
 
@@ -146,7 +150,16 @@ impl Transport for Fake {
     fn notify(&self, queue: u16) {
         self.0.lock().unwrap().notified.push(queue);
         if queue == 2 {
-            self.obey();
+            let hesitates = self.0.lock().unwrap().hesitates;
+            if hesitates.is_zero() {
+                self.obey();
+            } else {
+                let device = self.clone();
+                thread::spawn(move || {
+                    thread::sleep(hesitates);
+                    device.obey();
+                });
+            }
         }
     }
     fn config(&self, offset: usize) -> u8 {

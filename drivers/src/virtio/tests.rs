@@ -11,6 +11,7 @@ use drivers_api::{
 };
 use proptest::prelude::*;
 use std::string::ToString;
+use std::time::Duration;
 use std::vec;
 use std::vec::Vec;
 
@@ -168,6 +169,8 @@ fn another_address_is_taken_where_the_device_can() {
     fake.0.lock().unwrap().obeys = Some(1);
     assert_eq!(device.resume(), Err(LifecycleError::Malformed("mac")));
     fake.0.lock().unwrap().obeys = Some(0);
+    // Where its host is busy it may take long.
+    fake.0.lock().unwrap().hesitates = Duration::from_millis(300);
     device.resume().unwrap();
     assert_eq!(device.link().mac.0, mac);
     let expected = vec![1, 1, 2, 0, 0, 0, 0, 9];
