@@ -6,11 +6,13 @@ use std::fs;
 use std::path::Path;
 
 use image_builder::config::DiskModel::{self, Nvme, VirtioBlk};
+use image_builder::control::{self, Keys};
 use serde_json::{Value, json};
 use tests::disks::{self, Images, SECTOR, begun, checkpoints, job, names, used_and_idle, verified};
 use tests::guest::{self, Guest, PATIENCE, wait_until};
 use tests::operator::{DONE, FAILED, Operator, REFUSED};
 use tests::plugs::Way;
+use tests::remote::{self, Place};
 
 /// A machine whose disk for checkpoints can be taken out. Ports and IDs of QEMU's are named by whoever plugs something in.
 struct Machine {
@@ -247,25 +249,78 @@ fn a_disk_that_is_about_to_take_anothers_place_stays_until_it_is_pulled_out() {
     }
 }
 
+/// The swap ends, the disk is waited for as ever, and the next swap succeeds.
+#[test]
+fn the_old_disk_is_pulled_out_of_a_swap() {
+    for (way, model) in [(Way::Pc, Nvme), (Way::Native, VirtioBlk)] {
+        let images = Images::new("source");
+        let (first, second) = (images.kept("first"), images.blank("second", 0));
+        let machine = Machine::start(way, model, &first, "");
+        machine.keep_one();
+        let kept = checkpoints(&machine.operator);
+        machine.add("second", &second);
+        machine.plug_idle(other(model), "second", 1);
+        machine.limit(other(model), "second", 8_000_000);
+        let (old, idle) = used_and_idle(&machine.operator);
+        let swap = begun(&machine.operator, &format!("device swap {old} --to {idle}"));
+        machine.is_done(swap, 30);
+        machine.pull("first", 0);
+        let ended = machine.ended(swap);
+        let is_told = ended["error"].as_str().unwrap().ends_with(" of the old disk: the disk is gone");
+        assert!(ended["state"] == "failed" && is_told, "{ended}");
+        machine.plug(model, "first", 0);
+        assert_eq!(checkpoints(&machine.operator), kept);
+        machine.limit(other(model), "second", 0);
+        let (back, _) = used_and_idle(&machine.operator);
+        let told = machine.operator.tell(&format!("device swap {back} --to {idle}"));
+        assert_eq!(told.status, DONE, "{}{}", told.out, told.err);
+        assert_eq!(checkpoints(&machine.operator), kept);
+        machine.guest.assert_well();
+        machine.guest.kill().unwrap();
+        drop(machine);
+        assert_eq!(verified(&second), [1]);
+    }
+}
+
+/// They overwrite it from its first sector on, so it has nothing that it would be known by.
+#[test]
+fn nobody_waits_for_the_disk_of_the_benchmarks() {
+    let images = Images::new("scratch");
+    let machine = Machine::start(Way::Pc, VirtioBlk, &images.blank("first", 0), "bench.disk=disk0");
+    let bench = || machine.operator.tell("bench disk.write_random --quick");
+    assert_eq!(bench().status, DONE);
+    let place = machine.used()["place"].as_str().unwrap().to_owned();
+    machine.way.pull(&machine.guest, &place, 0);
+    machine.guest.wait_for_line(&format!("disk0 at {place} is gone, benchmarks had it"), PATIENCE).unwrap();
+    let told = bench();
+    assert!(told.status == FAILED && told.err.contains("bench.disk is gone"), "{}{}", told.out, told.err);
+    machine.guest.assert_well();
+}
+
 /// Ways and models, so that each is there with each at least once.
 const PULLED: [(Way, DiskModel); 4] =
     [(Way::Pc, VirtioBlk), (Way::Acpi, Nvme), (Way::Native, VirtioBlk), (Way::Pc, Nvme)];
 
-/// It comes back under another driver, and goes once more.
+/// It comes back under another driver, and goes once more. Nobody else waits, not even who freezes the machine; and the machine that was frozen then
+/// finds the disk that there is.
 #[test]
 fn requests_wait_for_a_disk_that_was_pulled_out() {
     for (way, model) in PULLED {
         let images = Images::new("back");
         let first = images.kept("first");
-        let machine = Machine::start(way, model, &first, "");
+        let machine = Machine::start(way, model, &first, "device.wait=10m");
         machine.keep_one();
         let kept = checkpoints(&machine.operator);
+        let frozen = Place::new("without-its-disk");
         for model in [model, other(model)] {
             let old = machine.pull("first", 0);
             assert_eq!(names(&machine.operator, "gone"), [old.as_str()]);
             let told = std::thread::scope(|scope| {
                 let asked = scope.spawn(|| checkpoints(&Operator::of(&machine.guest)));
+                let (status, said) = remote::checkpoint(&machine.guest, "checkpoint", &frozen.0);
+                assert_eq!(status, Some(0), "{said}");
                 machine.guest.assert_well();
+                assert!(!asked.is_finished());
                 machine.plug(model, "first", 0);
                 asked.join().unwrap()
             });
@@ -277,9 +332,16 @@ fn requests_wait_for_a_disk_that_was_pulled_out() {
         }
         machine.keep_one();
         machine.guest.assert_well();
-        machine.guest.kill().unwrap();
-        drop(machine);
-        assert_eq!(verified(&first), [2, 1]);
+        let Machine { guest, operator, .. } = machine;
+        drop(operator);
+        control::restore(&guest, &Keys::of_user().unwrap(), &frozen.0, false).unwrap();
+        let operator = Operator::of(&guest);
+        wait_until("its disk", || !names(&operator, "active").is_empty());
+        assert_eq!(operator.tell("checkpoint --to disk --keep 3").status, DONE);
+        guest.assert_well();
+        guest.kill().unwrap();
+        drop(guest);
+        assert_eq!(verified(&first), [3, 2, 1]);
     }
 }
 

@@ -173,7 +173,7 @@ fn nvme_sectors_of_4_kib_are_refused() {
     let (_, line) = told(&guest);
     assert!(line.ends_with("made now, not kept"), "{line}");
     let log = guest.serial_text();
-    assert!(log.contains("is not used: Nvme(SectorSize(4096))"), "{log}");
+    assert!(log.contains("is not used: its sectors have 4096 bytes"), "{log}");
     drop(guest);
     assert!(fs::read(&disk).unwrap() == before);
 }

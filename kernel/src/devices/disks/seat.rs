@@ -9,10 +9,10 @@ use drivers_api::BlockGeometry;
 use drivers_api::{BlockDevice, BlockError};
 #[cfg(feature = "vmm")]
 use machine::sync::Condvar;
-use machine::sync::{Mutex, MutexGuard};
+use machine::sync::{Mutex, MutexGuard, SpinLock};
 
-/// Those that somebody has.
-static SEATS: Mutex<Vec<&'static Seat>> = Mutex::new(Vec::new());
+/// Those that somebody has. A spin lock: whoever has it can't be frozen meanwhile.
+static SEATS: SpinLock<Vec<&'static Seat>> = SpinLock::new(Vec::new());
 
 /// A disk in use, locked for each request alone: whoever holds the lock finds it at rest.
 pub struct Seat {
@@ -77,10 +77,11 @@ pub(super) fn all() -> Vec<&'static Seat> {
     SEATS.lock().clone()
 }
 
-/// The machine is another one.
+/// The machine is another one. Whoever waits for a disk waits in vain.
 #[cfg(feature = "vmm")]
 pub(super) fn forget() {
-    SEATS.lock().clear();
+    let seats = core::mem::take(&mut *SEATS.lock());
+    seats.iter().for_each(|seat| seat.is_back.notify_all());
 }
 
 /// The seat of a disk that the benchmarks overwrite.
