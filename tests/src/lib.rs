@@ -14,7 +14,6 @@
 //! | [`load`] | `redis-benchmark` and `wrk`, and the figures they report |
 //! | [`namespace`] | a network namespace of one's own, with tap devices |
 //! | [`noise`] | reproducible random bytes, and mutations of valid input |
-//! | [`plugs`] | what devices are plugged into, and pulled out of |
 //! | [`rig`] | machines whose devices are changed while they run |
 //! | [`schema`] | JSON schemas |
 //! | [`slots`] | how many machines run at a time |
@@ -29,7 +28,6 @@ pub mod guest;
 pub mod noise;
 pub mod operator;
 pub mod peer;
-pub mod plugs;
 pub mod remote;
 pub mod rig;
 pub mod schema;

@@ -25,7 +25,8 @@ pub enum Way {
 pub const WAYS: [Way; 3] = [Way::Pc, Way::Acpi, Way::Native];
 
 impl Way {
-    fn of(self, builder: Builder) -> Builder {
+    /// A machine with such slots.
+    pub fn of(self, builder: Builder) -> Builder {
         match self {
             Self::Pc => builder.machine(MachineType::Pc).hot_plug(HotPlug::Acpi),
             Self::Acpi => builder.hot_plug(HotPlug::Acpi),

@@ -4,21 +4,32 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use image_builder::config::DiskModel::{self, Nvme, VirtioBlk};
 use image_builder::control::{self, Keys};
+use image_builder::plug::Leave;
 use serde_json::{Value, json};
 use tests::disks::{self, Images, SECTOR, begun, checkpoints, job, names, used_and_idle, verified};
 use tests::guest::{self, Guest, PATIENCE, wait_until};
 use tests::operator::{DONE, FAILED, Operator, REFUSED};
-use tests::plugs::Way;
 use tests::remote::{self, Place};
+use tests::rig::Way;
 
 /// A machine whose disk for checkpoints can be taken out. Ports and IDs of QEMU's are named by whoever plugs something in.
 struct Machine {
     way: Way,
     operator: Operator,
     guest: Guest,
+}
+
+/// The ports that are used.
+const FIRST: u32 = 1;
+const SECOND: u32 = 2;
+
+/// What such a port is named, of several.
+fn bus(way: Way, port: u32) -> Option<String> {
+    (way != Way::Pc).then(|| format!("port{port}"))
 }
 
 fn driver(model: DiskModel) -> &'static str {
@@ -36,14 +47,14 @@ fn other(model: DiskModel) -> DiskModel {
 }
 
 impl Machine {
-    /// With this disk in port 0, of QEMU's ID `first`.
+    /// With this disk in the first port, of QEMU's ID `first`.
     fn start(way: Way, model: DiskModel, disk: &Path, settings: &str) -> Self {
         let drive = format!("driver=raw,node-name=first,file.driver=file,file.filename={}", disk.display());
         let mut device = format!("{},id=first,drive=first", driver(model));
         if model == Nvme {
             device += ",serial=first";
         }
-        if let Some(bus) = way.bus(0) {
+        if let Some(bus) = bus(way, FIRST) {
             device += &format!(",bus={bus}");
         }
         let builder = way.of(guest::machine()).append(&format!("log=debug {settings}"));
@@ -73,7 +84,7 @@ impl Machine {
         if model == Nvme {
             device["serial"] = name.into();
         }
-        if let Some(bus) = self.way.bus(port) {
+        if let Some(bus) = bus(self.way, port) {
             device["bus"] = bus.into();
         }
         self.guest.qmp("device_add", device).unwrap();
@@ -86,31 +97,26 @@ impl Machine {
         disks::all(&self.operator).into_iter().find(|disk| disk["state"] == "idle").unwrap()
     }
 
-    fn is_deleted(&self, name: &str) {
-        assert!(
-            self.guest.qmp_event("DEVICE_DELETED", name, PATIENCE).is_some(),
-            "{:?}: {name} is still there",
-            self.way
-        );
+    /// Plugs the disk with this image in where the first was, under its ID.
+    fn back(&self, model: DiskModel, image: &Path) {
+        self.add("first", image);
+        self.plug(model, "first", FIRST);
     }
 
-    /// Asks for a disk to leave, and waits until it has.
-    fn unplug(&self, name: &str) {
-        self.guest.qmp("device_del", json!({ "id": name })).unwrap();
-        self.is_deleted(name);
-        self.guest.qmp("blockdev-del", json!({ "node-name": name })).unwrap();
+    /// Has a disk leave, its image with it.
+    fn leave(&self, name: &str, how: Leave) {
+        self.guest.unplug(name, how, PATIENCE).unwrap();
     }
 
     fn used(&self) -> Value {
         disks::all(&self.operator).into_iter().find(|disk| disk["state"] == "active").unwrap()
     }
 
-    /// Pulls the used disk out, of QEMU's ID `name`, and waits until that was noticed. Its name.
-    fn pull(&self, name: &str, port: u32) -> String {
+    /// Pulls the used disk out, of QEMU's ID `first`, and waits until that was noticed. Its name.
+    fn pull(&self) -> String {
         let used = self.used();
         let (known_as, place) = (used["name"].as_str().unwrap(), used["place"].as_str().unwrap());
-        self.way.pull(&self.guest, place, port);
-        self.is_deleted(name);
+        self.leave("first", Leave::Surprise);
         let line = format!("{known_as} at {place} is gone, checkpoints had it");
         self.guest.wait_for_line(&line, PATIENCE).unwrap();
         known_as.to_owned()
@@ -166,14 +172,14 @@ fn one_after_another(way: Way) {
         let blank = images.blank(&name, 0);
         machine.add(&name, &blank);
         model = other(model);
-        let port = u32::from(round % 2 == 0);
+        let port = if round % 2 == 0 { SECOND } else { FIRST };
         let new = machine.plug_idle(model, &name, port);
         let (old, idle) = used_and_idle(operator);
         let to = [idle.as_str(), new["place"].as_str().unwrap(), "next"][round % 3];
         let told = operator.tell(&format!("device swap {old} --to {to}"));
         assert_eq!(told.status, DONE, "{way:?}: {}{}", told.out, told.err);
         assert_eq!(used_and_idle(operator), (idle, old));
-        machine.unplug(&used);
+        machine.leave(&used, Leave::Asked);
         wait_until("the old disk to have left", || names(operator, "idle").is_empty());
         assert_eq!(verified(&image).len(), if round == 0 { 1 } else { 2 });
         machine.keep_one();
@@ -220,7 +226,7 @@ fn a_disk_that_is_about_to_take_anothers_place_stays_until_it_is_pulled_out() {
         let machine = Machine::start(way, other(model), &first, "");
         machine.keep_one();
         machine.add("second", &second);
-        let new = machine.plug_idle(model, "second", 1);
+        let new = machine.plug_idle(model, "second", SECOND);
         machine.limit(model, "second", 8_000_000);
         let (old, idle) = used_and_idle(&machine.operator);
         let swap = begun(&machine.operator, &format!("device swap {old} --to {idle}"));
@@ -233,8 +239,8 @@ fn a_disk_that_is_about_to_take_anothers_place_stays_until_it_is_pulled_out() {
             machine.is_done(swap, 40);
         }
         let place = new["place"].as_str().unwrap();
-        way.pull(&machine.guest, place, 1);
         // QEMU may keep an NVMe disk whose requests it has not ended, so it is the machine that is asked.
+        drop(machine.guest.unplug("second", Leave::Surprise, Duration::from_secs(1)));
         machine.guest.wait_for_line(&format!("{idle} at {place} is gone, a swap had it"), PATIENCE).unwrap();
         let ended = machine.ended(swap);
         assert!(ended["state"] == "failed" && ended["error"] == "the new disk: the disk is gone", "{ended}");
@@ -259,16 +265,16 @@ fn the_old_disk_is_pulled_out_of_a_swap() {
         machine.keep_one();
         let kept = checkpoints(&machine.operator);
         machine.add("second", &second);
-        machine.plug_idle(other(model), "second", 1);
+        machine.plug_idle(other(model), "second", SECOND);
         machine.limit(other(model), "second", 8_000_000);
         let (old, idle) = used_and_idle(&machine.operator);
         let swap = begun(&machine.operator, &format!("device swap {old} --to {idle}"));
         machine.is_done(swap, 30);
-        machine.pull("first", 0);
+        machine.pull();
         let ended = machine.ended(swap);
         let is_told = ended["error"].as_str().unwrap().ends_with(" of the old disk: the disk is gone");
         assert!(ended["state"] == "failed" && is_told, "{ended}");
-        machine.plug(model, "first", 0);
+        machine.back(model, &first);
         assert_eq!(checkpoints(&machine.operator), kept);
         machine.limit(other(model), "second", 0);
         let (back, _) = used_and_idle(&machine.operator);
@@ -290,7 +296,7 @@ fn nobody_waits_for_the_disk_of_the_benchmarks() {
     let bench = || machine.operator.tell("bench disk.write_random --quick");
     assert_eq!(bench().status, DONE);
     let place = machine.used()["place"].as_str().unwrap().to_owned();
-    machine.way.pull(&machine.guest, &place, 0);
+    machine.leave("first", Leave::Surprise);
     machine.guest.wait_for_line(&format!("disk0 at {place} is gone, benchmarks had it"), PATIENCE).unwrap();
     let told = bench();
     assert!(told.status == FAILED && told.err.contains("bench.disk is gone"), "{}{}", told.out, told.err);
@@ -313,7 +319,7 @@ fn requests_wait_for_a_disk_that_was_pulled_out() {
         let kept = checkpoints(&machine.operator);
         let frozen = Place::new("without-its-disk");
         for model in [model, other(model)] {
-            let old = machine.pull("first", 0);
+            let old = machine.pull();
             assert_eq!(names(&machine.operator, "gone"), [old.as_str()]);
             let told = std::thread::scope(|scope| {
                 let asked = scope.spawn(|| checkpoints(&Operator::of(&machine.guest)));
@@ -321,7 +327,7 @@ fn requests_wait_for_a_disk_that_was_pulled_out() {
                 assert_eq!(status, Some(0), "{said}");
                 machine.guest.assert_well();
                 assert!(!asked.is_finished());
-                machine.plug(model, "first", 0);
+                machine.back(model, &first);
                 asked.join().unwrap()
             });
             assert_eq!(told, kept, "{way:?}");
@@ -357,9 +363,9 @@ fn a_checkpoint_meets_a_disk_that_is_pulled_out() {
         wait_until("another one", || !checkpoints(&machine.operator).starts_with("     1"));
         machine.limit(model, "first", 4_000_000);
         wait_until("one to be under way", || job(&machine.operator, every)["step"] != "");
-        machine.pull("first", 0);
+        machine.pull();
         machine.guest.assert_well();
-        machine.plug(model, "first", 0);
+        machine.back(model, &first);
         // The job goes on, with one less.
         let newest = || checkpoints(&machine.operator).lines().next().unwrap().to_owned();
         let at_return = newest();
@@ -381,7 +387,7 @@ fn after_the_time_requests_end_and_a_late_return_counts_all_the_same() {
         let first = images.kept("first");
         let machine = Machine::start(way, model, &first, &format!("device.wait={wait}"));
         machine.keep_one();
-        let old = machine.pull("first", 0);
+        let old = machine.pull();
         for line in ["checkpoint list", "checkpoint --to disk", "checkpoint list"] {
             let told = machine.operator.tell(line);
             assert!(
@@ -394,7 +400,7 @@ fn after_the_time_requests_end_and_a_late_return_counts_all_the_same() {
         let told = machine.operator.tell(&format!("device swap {old} --to next"));
         assert!(told.status == FAILED && told.err.contains(&format!("{old} is gone")), "{}", told.err);
         machine.guest.assert_well();
-        machine.plug(model, "first", 0);
+        machine.back(model, &first);
         machine.guest.wait_for_line(&format!("{old} is back as "), PATIENCE).unwrap();
         machine.keep_one();
         machine.guest.kill().unwrap();
@@ -411,7 +417,7 @@ fn another_disk_is_not_taken_for_the_one_that_was_pulled_out() {
         let machine = Machine::start(way, model, &first, "");
         machine.keep_one();
         let kept = checkpoints(&machine.operator);
-        let old = machine.pull("first", 0);
+        let old = machine.pull();
         for (name, image, why) in [
             ("larger", images.blank("larger", 1 << 20), "and the other one had"),
             ("blank", images.blank("blank", 0), "it has not the other one's table"),
@@ -419,16 +425,16 @@ fn another_disk_is_not_taken_for_the_one_that_was_pulled_out() {
         ] {
             let before = fs::read(&image).unwrap();
             machine.add(name, &image);
-            let stranger = machine.plug_idle(model, name, 0);
+            let stranger = machine.plug_idle(model, name, FIRST);
             let stranger = stranger["name"].as_str().unwrap();
             let line = format!("{stranger} is not {old}, which is waited for: ");
             assert!(machine.guest.wait_for_line(&line, PATIENCE).unwrap().contains(why));
             assert_eq!(names(&machine.operator, "gone"), [old.as_str()]);
-            machine.unplug(name);
+            machine.leave(name, Leave::Asked);
             wait_until("it to have left", || names(&machine.operator, "idle").is_empty());
             assert!(fs::read(&image).unwrap() == before, "{name}");
         }
-        machine.plug(model, "first", 0);
+        machine.back(model, &first);
         machine.guest.wait_for_line(&format!("{old} is back as "), PATIENCE).unwrap();
         assert_eq!(checkpoints(&machine.operator), kept);
         machine.guest.assert_well();
@@ -442,14 +448,14 @@ fn a_disk_with_larger_sectors_is_listed_with_the_reason_and_leaves() {
         let (first, large) = (images.kept("first"), images.blank("large", 0));
         let machine = Machine::start(way, VirtioBlk, &first, "");
         machine.add("large", &large);
-        machine.plug_with_sectors(4096, model, "large", 1);
+        machine.plug_with_sectors(4096, model, "large", SECOND);
         wait_until("it to be listed", || !names(&machine.operator, "failed").is_empty());
         let name = names(&machine.operator, "failed").remove(0);
         let told = machine.operator.tell(&format!("device swap disk0 --to {name}"));
         let why = format!("{name} is not used: its sectors have 4096 bytes");
         assert!(told.status == FAILED && told.err.contains(&why), "{}{}", told.out, told.err);
         assert!(machine.operator.tell("events").out.contains("and is not used: its sectors have 4096 bytes"));
-        machine.unplug("large");
+        machine.leave("large", Leave::Asked);
         wait_until("it to have left", || disks::all(&machine.operator).len() == 1);
         machine.keep_one();
         machine.guest.assert_well();
