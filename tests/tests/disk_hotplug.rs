@@ -355,7 +355,8 @@ fn requests_wait_for_a_disk_that_was_pulled_out() {
 /// What was written and not flushed may be lost, so the one that was under way does not count.
 #[test]
 fn a_checkpoint_meets_a_disk_that_is_pulled_out() {
-    for (way, model) in PULLED {
+    // QEMU does not always let go of an NVMe disk with a request under way, so it can't be plugged in again.
+    for (way, model) in PULLED.into_iter().filter(|(_, model)| *model == VirtioBlk) {
         let images = Images::new("under-way");
         let first = images.kept("first");
         let machine = Machine::start(way, model, &first, "");
