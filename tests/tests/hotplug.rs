@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use image_builder::Model;
 use image_builder::plug::Leave;
+use serde_json::json;
 use tests::guest::{PATIENCE, wait_until};
+use tests::operator::DONE;
 use tests::rig::{Rig, WAYS, Way, vectors};
 use tests::store::Client;
 
@@ -16,7 +18,8 @@ fn left(machine: &Rig) {
     wait_until("the device to be gone", || machine.devices("idle").is_empty());
 }
 
-fn come_and_go(way: Way, cpus: u32, rounds: usize) {
+fn come_and_go(way: Way, cpus: u32) {
+    let rounds = if tests::soaks() { 20 } else { 4 };
     let machine = way.start(cpus);
     let mut first = None;
     for round in 0..rounds {
@@ -42,22 +45,20 @@ fn come_and_go(way: Way, cpus: u32, rounds: usize) {
 
 #[test]
 fn cards_come_and_go_on_a_pc() {
-    come_and_go(Way::Pc, 1, 20);
-    come_and_go(Way::Pc, 4, 20);
+    come_and_go(Way::Pc, 1);
+    come_and_go(Way::Pc, 4);
 }
 
 #[test]
 fn cards_come_and_go_by_acpi() {
-    come_and_go(Way::Acpi, 1, 20);
-    come_and_go(Way::Acpi, 4, 20);
+    come_and_go(Way::Acpi, 1);
+    come_and_go(Way::Acpi, 4);
 }
 
-/// A button is meant five seconds after it was pressed, so there are fewer rounds.
 #[test]
 fn cards_come_and_go_by_ports_of_their_own() {
-    let rounds = if tests::soaks() { 20 } else { 4 };
-    come_and_go(Way::Native, 1, rounds);
-    come_and_go(Way::Native, 4, rounds);
+    come_and_go(Way::Native, 1);
+    come_and_go(Way::Native, 4);
 }
 
 #[test]
@@ -104,6 +105,32 @@ fn what_a_network_has_does_not_leave() {
         assert_eq!([client.line().unwrap(), client.line().unwrap()], ["$5", "first"]);
         assert_eq!(client.ask("APPEND card s").unwrap(), ":6");
         assert!(!machine.list()["devices"].to_string().contains("gone"));
+        machine.guest.assert_well();
+    }
+}
+
+/// While its successor waits for a carrier: the network goes on with that all the same, when there is one.
+#[test]
+fn a_card_is_pulled_out_of_its_swap() {
+    for way in WAYS {
+        let machine = way.start(2);
+        let mut client = Client::of(machine.guest.connect("kv"));
+        assert_eq!(client.ask("SET card first").unwrap(), "+OK");
+        let plugged = machine.plug(Model::E1000e);
+        machine.arrived(&plugged);
+        let link = |up| machine.guest.qmp("set_link", json!({ "name": plugged.device, "up": up })).unwrap();
+        link(false);
+        assert_eq!(machine.operator.tell("device swap net0 --to net1 --detach").status, DONE);
+        wait_until("the swap", || machine.operator.tell("job list").out.contains("running"));
+        machine.pull("nic0");
+        let ended = "device swap net0 --to net1: connect: it has no carrier; net0 was pulled out";
+        machine.guest.wait_for_line("the main network goes on with net1", PATIENCE).unwrap();
+        link(true);
+        assert_eq!(client.bulk("GET card").unwrap().as_deref(), Some("first"));
+        assert!(machine.said(ended));
+        let active = machine.devices("active");
+        assert!(active.iter().any(|card| card["name"] == "net1"), "{active:?}");
+        assert!(!machine.list()["devices"].to_string().contains("net0"));
         machine.guest.assert_well();
     }
 }

@@ -432,7 +432,8 @@ pub fn activate(name: &str, network: Network, link: &LinkInfo) {
 
 /// A card, which has this link, has taken the place of another, which is about to be [`put_back`].
 pub fn replace(old: &str, new: &str, network: Network, link: &LinkInfo) {
-    if let Some(entry) = REGISTRY.lock().find(old) {
+    // One that was pulled out meanwhile is no more than that.
+    if let Some(entry) = REGISTRY.lock().find(old).filter(|entry| entry.state == State::Active) {
         (entry.state, entry.user) = (State::Idle, None);
         entry.owner.set(None);
     }

@@ -232,9 +232,17 @@ fn exchange(handle: &Handle, changed: &mut Changed, network: Network) -> Result<
         }
         Err(Failure { step, why, card }) => {
             registry::put_back(new, card);
+            let after = match registry::active(old) {
+                Ok(_) => format!("{old} serves on"),
+                Err(_) => {
+                    // It is the one that the network waits for.
+                    cards::replace_gone();
+                    format!("{old} was pulled out")
+                }
+            };
             match why {
                 Reason::Cancelled => Err(Fault::Cancelled),
-                why => Err(Fault::Step(step, why.to_string(), format!("{old} serves on"))),
+                why => Err(Fault::Step(step, why.to_string(), after)),
             }
         }
     }
