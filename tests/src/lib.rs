@@ -11,6 +11,7 @@
 //! | [`remote`] | commands that read or write files, over SSH |
 //! | [`disks`] | images of disks, and what a machine says of its disks |
 //! | [`guest`] | machines of this project, and what is said to them |
+//! | [`late`] | what is seen of a machine that does not answer |
 //! | [`load`] | `redis-benchmark` and `wrk`, and the figures they report |
 //! | [`namespace`] | a network namespace of one's own, with tap devices |
 //! | [`noise`] | reproducible random bytes, and mutations of valid input |
@@ -25,6 +26,7 @@ pub mod checkpoints;
 pub mod clock;
 pub mod disks;
 pub mod guest;
+pub mod late;
 pub mod noise;
 pub mod operator;
 pub mod peer;

@@ -14,7 +14,7 @@ use tests::apart::{self, Apart};
 use tests::clock::Clock;
 use tests::guest::{self, Guest, PATIENCE, image, wait_until};
 use tests::operator::{DONE, FAILED, Operator, REFUSED, TIMED_OUT, meets_a_pin, meets_refusals};
-use tests::{load, namespace, slots};
+use tests::{late, load, namespace, slots};
 
 /// Switches before anything is compared: buffers have grown to what they need.
 const WARM_UP: u64 = 50;
@@ -182,8 +182,9 @@ fn until(over: &AtomicBool, work: impl Fn()) {
 
 fn benchmark(guest: &Guest) {
     let arguments = ["-t", "set,get", "-n", "2000", "-c", "10"];
-    let rows = load::redis_benchmark(guest.at("kv"), 4 * PATIENCE, &arguments).unwrap();
-    assert_eq!(rows.len(), 2);
+    let rows =
+        late::told(guest, 3 * PATIENCE, || load::redis_benchmark(guest.at("kv"), 4 * PATIENCE, &arguments));
+    assert_eq!(rows.unwrap().len(), 2);
 }
 
 /// Fetches a page over and over; in one of the turns at least there are answers.
